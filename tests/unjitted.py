@@ -17,6 +17,7 @@ from gradloom.passes.memory.plan import Plan
 from gradloom.runtime.codegen.group_product import plain_group_product
 from gradloom.runtime.codegen.intrinsics import ARRAY_DTYPES
 from gradloom.runtime.codegen.tile_copy import plain_tile_copy
+from gradloom.runtime.codegen.tile_dots import plain_tile_dots
 from gradloom.runtime.codegen.tile_product import plain_tile_product
 from gradloom.runtime.codegen.tile_transpose import plain_tile_transpose
 from gradloom.runtime.codegen.weight_squares import plain_pack_square, plain_unpack_square
@@ -271,6 +272,10 @@ class _Machine:
     def unpack_square(self, short: str, lanes: int, whole: bool) -> Callable[..., None]:
         return plain_unpack_square(self.array(np.dtype(ARRAY_DTYPES[short])), _Block.word)
 
+    def tile_dots(self, short: str, lanes: int, rows: int, columns: int) -> Callable[..., None]:
+        dtype = np.dtype(ARRAY_DTYPES[short])
+        return plain_tile_dots(self.array(dtype), dtype.itemsize, rows, columns)
+
     def tile_copy(self, itemsize: int, n: int) -> Callable[..., None]:
         return plain_tile_copy(self.array(np.dtype(f"i{itemsize}")), n)
 
@@ -290,6 +295,7 @@ class _Machine:
         names["pack_square"], names["unpack_square"] = self.pack_square, self.unpack_square
         names["tile_product"] = self.tile_product
         names["tile_copy"] = self.tile_copy
+        names["tile_dots"] = self.tile_dots
         names["tile_transpose"] = self.tile_transpose
         names["gemm_f32"], names["gemm_f64"] = self.gemm(np.dtype("f4")), self.gemm(np.dtype("f8"))
         names["gemv_f32"], names["gemv_f64"] = self.gemv(np.dtype("f4")), self.gemv(np.dtype("f8"))

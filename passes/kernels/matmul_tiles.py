@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from ...ir import ArrayType, is_float
 from ..graph.views import View
 from ..target import DEFAULT_TARGET, Target
+from .dot_products import FEW_ROWS, NARROW, dot_shapes, is_by_dots, most_dots
 from .register_tiles import Rows, strips
 
 DEPTH = 256
@@ -37,8 +38,17 @@ ENOUGH_TILES = 4
 _LARGE_WORK = 1 << 25
 # Tiles of a large product for each of many cores, at most.
 _ROUNDS = 4
-# Columns of the result, in vectors, and rows below which BLAS is as fast.
-_LEAST_VECTORS = 2
+# Vectors of a row that a tile of few rows takes, at most: it waits for rows of the right operand, which come faster the
+# more of each is read.
+_MOST_VECTORS = 8
+# Terms of a section there, where the right operand comes from memory: so many rows of it are read side by side.
+_FEW_DEPTH = 16
+# Multiply-adds up to which OpenBLAS has kernels of its own, and the part of the lanes that have columns from which on
+# register tiles are as fast; bytes of a row from which on they are where products are larger.
+_SMALL_WORK = 1_000_000
+_LEAST_PART = 0.75
+_LEAST_BYTES = 12
+# Rows below which BLAS multiplies row by row.
 _LEAST_ROWS = 4
 # Elements of the right operand from which on BLAS multiplies so few rows by it one at a time: that takes as long as to
 # read it, and to pack it for all of them takes several times as long.
@@ -72,6 +82,8 @@ class DotTiles:
     and the rows of a left operand whose columns are dense in `block_bytes`. What is `far` is copied strip by strip, and
     rows of the left operand are fetched ahead. A group of sections of a long sum is added up in `group_bytes` of its
     scratch, which hold a tile.
+
+    Where the product is made of dot products, `dots` are their tiles instead, rows by columns, of `most_dots`.
     """
 
     rows: int
@@ -86,6 +98,9 @@ class DotTiles:
     far: bool = False
     block_bytes: int = 0
     group_bytes: int = 0
+    depth: int = DEPTH
+    dots: tuple[tuple[int, int], ...] = ()
+    most_dots: tuple[int, int] = (0, 0)
 
     @property
     def panel_bytes(self) -> int:
@@ -109,6 +124,7 @@ class DotTiles:
 
 def dot_tiles(x: View, y: View, copies: int, target: Target) -> DotTiles:
     """Tiles for the products of x (batch..., m, k) and y (batch..., k, n). So many `copies` may run concurrently."""
+    x, y = as_row(x, y)
     far = is_far(x, y, target)
     left = _READING if far else _PACKING
     cut = cut_product(math.prod(x.shape[:-2]), x.shape[-2], y.shape[-1], x.shape[-1], copies, target, left)
@@ -120,9 +136,39 @@ def dot_tiles(x: View, y: View, copies: int, target: Target) -> DotTiles:
         section = min(x.shape[-1], DEPTH) * dtype.itemsize
         rows = _even(cut.rows, -(-cut.rows * section // (target.l2_bytes // _BLOCK_PART)))
         cut = replace(cut, rows=rows, down=-(-x.shape[-2] // rows))
+    if is_by_dots(x, y, DEPTH, target):
+        return _in_dots(cut, x, y, target)
     if is_float(dtype) and is_long(x.shape[-2], y.shape[-1], x.shape[-1]):
         cut = replace(cut, group_bytes=target.round_to_line(cut.rows * cut.columns * dtype.itemsize))
     return _in_registers(replace(cut, far=far), x, y, packs or far, target)
+
+
+def is_faster_by_blas(x: View, y: View, target: Target) -> bool:
+    """Whether BLAS is faster than register tiles, as measured: for one row by a right operand that comes from memory,
+    and where rows of the result leave lanes idle: a small product then, for which it has kernels of its own for long
+    vectors, or one of very few columns.
+    """
+    (m, k), n, size = x.shape[-2:], y.shape[-1], x.base.type.dtype.itemsize
+    if m == 1 and not is_transposed(y) and n * k * size > target.l3_bytes // 2:
+        return True
+    row = n * size
+    if not target.masked or row >= NARROW * target.vector_bytes:
+        return False
+    if m * n * k > _SMALL_WORK:
+        return row < _LEAST_BYTES
+    return row < _LEAST_PART * -(-row // target.vector_bytes) * target.vector_bytes
+
+
+def as_row(x: View, y: View) -> tuple[View, View]:
+    """The operands of the same product whose only column is a row, where the rows of y's counterpart are dense then."""
+    if y.shape[-1] != 1 or not is_turned(x):
+        return x, y
+    return _transposed(y), _transposed(x)
+
+
+def _transposed(x: View) -> View:
+    (*lead, m, n), (*steps, row, column) = x.shape, x.strides
+    return View(x.base, x.offset, (*lead, n, m), (*steps, column, row))
 
 
 def cut_product(
@@ -204,7 +250,7 @@ def is_in_registers(x: ArrayType, y: ArrayType, target: Target) -> bool:
     row are the same in any product that it is in.
     """
     (m, k), n, size = x.shape, y.shape[1], x.dtype.itemsize
-    wide = n * size >= _LEAST_VECTORS * target.vector_bytes
+    wide = n * size >= NARROW * target.vector_bytes
     plain = target.matmul == "registers" and is_float(x.dtype)
     return plain and m >= _LEAST_ROWS and wide and 0 < k <= LONGEST_ROW
 
@@ -224,6 +270,8 @@ def row_tiles(x: View, y: View, height: int, target: Target) -> DotTiles:
     of the worker.
     """
     plain = DotTiles(height, y.shape[1], -(-x.shape[0] // height), 1, 1)
+    if is_by_dots(x, y, DEPTH, target):
+        return _in_dots(plain, x, y, target)
     packs = _packs(height, target)
     cut = _in_registers(plain, x, y, packs, target)
     return plain if cut.strip_bytes and not packs else cut
@@ -248,13 +296,19 @@ def is_turned(x: View) -> bool:
     return x.strides[-1] != 1 and x.strides[-2] == 1 and x.shape[-1] > 1 < x.shape[-2]
 
 
+def _in_dots(cut: DotTiles, x: View, y: View, target: Target) -> DotTiles:
+    """The same tiles, by dot products."""
+    (m, n), most = (x.shape[-2], y.shape[-1]), most_dots(x.shape[-2], y.shape[-1], target)
+    rows, columns = {cut.rows, m - (cut.down - 1) * cut.rows}, {cut.columns, n - (cut.across - 1) * cut.columns}
+    return replace(cut, dots=dot_shapes(rows, columns, most), most_dots=most)
+
+
 def _in_registers(cut: DotTiles, x: View, y: View, packs: bool, target: Target) -> DotTiles:
     """The same tiles, by register tiles where these are faster than BLAS; whether they read copies of operands."""
     if target.matmul != "registers":
         return cut
     dtype, (m, k), n = x.base.type.dtype, x.shape[-2:], y.shape[-1]
-    least = 2 if n * k >= _LONG_READ and not is_transposed(y) else _LEAST_ROWS
-    if not is_float(dtype) or m < least or n * dtype.itemsize < _LEAST_VECTORS * target.vector_bytes or k == 0:
+    if not is_float(dtype) or 0 in (m, n, k) or is_faster_by_blas(x, y, target):
         return cut
     # A register tile reads vectors of neighbouring columns. Where these are not dense, a section of a strip is
     # transposed first. The strip is as wide as its scratch may be.
@@ -262,7 +316,12 @@ def _in_registers(cut: DotTiles, x: View, y: View, packs: bool, target: Target) 
     room = m * n * dtype.itemsize // _PARTS
     if packs:
         room = max(room, target.l1_bytes // 2)
-    widest = next((v for v in range(target.tile_vectors, 1, -1) if v * section <= room), 1)
+    most = target.tile_vectors
+    if m < FEW_ROWS and not section:
+        if n * k * dtype.itemsize > target.l3_bytes // 2:
+            cut = replace(cut, depth=_FEW_DEPTH)
+        most = max(most, min(_MOST_VECTORS, (target.vector_registers - 1) // (m + 1)))
+    widest = next((v for v in range(most, 1, -1) if v * section <= room), 1)
     together = max(1, min(target.packed_strips, room // (widest * section))) if packs and not is_transposed(y) else 1
     block_bytes = target.round_to_line(cut.rows * min(k, DEPTH) * dtype.itemsize) if packs and is_turned(x) else 0
     cut = replace(cut, most_vectors=widest)
@@ -271,7 +330,7 @@ def _in_registers(cut: DotTiles, x: View, y: View, packs: bool, target: Target) 
     # A kernel has the code of all its register tiles. Most products need two heights at most, and get this pair: then
     # products of other shapes share the kernel.
     if heights <= {limit, limit - 1}:
-        heights = {limit, limit - 1}
+        heights = {limit, limit - 1} - {0}
     all_columns = (cut.columns, n - (cut.across - 1) * cut.columns)
     widths = {width for c in all_columns for width in strips(c, dtype.itemsize, widest, target).widths()}
     shapes = tuple((height, width) for height in sorted(heights) for width in sorted(widths))

@@ -26,6 +26,7 @@ from ..kernels.matmul_tiles import (
     LONGEST_ROW,
     PACKED_ROWS,
     DotTiles,
+    as_row,
     dot_tiles,
     is_by_rows,
     panel_bytes,
@@ -73,7 +74,7 @@ class Scratch:
             made = [self._made_bytes(node, number) for number in (0, 1)] if node.op.is_conv_region else []
             return self._convolution_scratch(node) + self.plan.threads * sum(made) + self._after(node)
         if node.op.family == "contraction":
-            x, y = (self.plan.views[v] for v in node.inputs[:2])
+            x, y = as_row(*(self.plan.views[v] for v in node.inputs[:2]))
             cut = dot_tiles(x, y, self.plan.copies, self.plan.target)
             return self.plan.threads * (self._panels(cut, x, y) + self._group_scratch(cut, x, y))
         if node.op is reduction.moments:
@@ -268,7 +269,7 @@ class Scratch:
         dtype, (m, k), n = x.base.type.dtype, x.shape[-2:], y.shape[-1]
         long = is_float(dtype) and k > (LONGEST_ROW if is_by_rows(m, n, k) else LONGEST)
         by_blocks = self.plan.target.matmul == "blocks"
-        return self.lines(cut.rows * cut.columns * dtype.itemsize) if long and not by_blocks else 0
+        return self.lines(cut.rows * cut.columns * dtype.itemsize) if long and not by_blocks and not cut.dots else 0
 
 
 def parallel_iterations(loop: Node) -> int:

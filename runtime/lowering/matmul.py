@@ -15,8 +15,8 @@ from ...ir import SHORT_NAMES, Node
 from ...passes.graph.views import View
 from ...passes.kernels.matmul_tiles import (
     BLAS_DEPTH,
-    DEPTH,
     DotTiles,
+    as_row,
     dot_tiles,
     group_terms,
     is_by_rows,
@@ -28,6 +28,7 @@ from ...passes.memory.plan import Plan
 from ...passes.target import Target
 from .batch_axes import batch_numbers, batch_source
 from .data_movement import begin_accumulators
+from .dot_products import by_dots
 from .launch import TILE, Address, Arg, Call, Launch, Pointer, Routine, Scratch, Traps
 from .product_panels import copied_blocks, copied_strips
 
@@ -35,6 +36,7 @@ from .product_panels import copied_blocks, copied_strips
 def lower_matmul(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     """One launch over tiles of all products of the batch, after the copy of what is added to, if any."""
     x, y, *added = (plan.views[v] for v in node.inputs)
+    x, y = as_row(x, y)
     cut = dot_tiles(x, y, plan.copies, plan.target)
     panels = Scratch(plan.scratch.get(node, 0), cut.worker_bytes)
     group = panels.plus(cut.panel_bytes)
@@ -53,6 +55,9 @@ def _multiply(
 ) -> Call:
     """Tiles of a batch of matrix products; the scratch of a worker is panels, and the sums of a group of sections."""
     operands = [Pointer.to(x), Pointer.to(y), result]
+    if cut.dots:
+        source, numbers = by_dots(x, y, cut, added, target)
+        return Call(source, [TILE, *operands, *numbers])
     if cut.shapes:
         source, numbers = _by_registers(x, y, cut, added, target)
         return Call(source, [TILE, *operands, panels, group, *numbers])
@@ -87,7 +92,7 @@ def _by_registers(x: View, y: View, cut: DotTiles, added: bool, target: Target) 
     tail = any(c * size % target.vector_bytes for c in (n, cut.columns))
     numbers = [m, n, k, *strides, cut.rows, cut.columns, cut.across, cut.down * cut.across, int(added)]
     numbers += [cut.most_rows(size, target), cut.most_vectors]
-    group = group_terms(m, n, k) // DEPTH if is_long(m, n, k) else 0
+    group = group_terms(m, n, k) // cut.depth if is_long(m, n, k) else 0
     source = _register_kernel(dtype, cut, tail, is_transposed(y), group, target.vector_bytes)
     return source, numbers + batch_numbers(len(x.shape) - 2, x, y)
 
@@ -281,7 +286,7 @@ def kernel(b):
     blocks = (rows + limit - 1) // limit
     tallest = (rows + blocks - 1) // blocks
     tall = rows - blocks * (tallest - 1)
-    sections = (k + {DEPTH - 1}) // {DEPTH}
+    sections = (k + {cut.depth - 1}) // {cut.depth}
     for section in range(sections):
         begin = section * k // sections
         terms = (section + 1) * k // sections - begin

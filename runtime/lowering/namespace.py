@@ -13,6 +13,7 @@ from ..codegen.group_product import group_product
 from ..codegen.halves import HALF_CONVERSIONS
 from ..codegen.integer_math import INTEGER_MATH
 from ..codegen.tile_copy import tile_copy
+from ..codegen.tile_dots import tile_dots
 from ..codegen.tile_product import tile_product
 from ..codegen.tile_transpose import tile_transpose
 from ..codegen.vector_math.functions import SPECIAL_MATH, VECTOR_MATH
@@ -54,6 +55,7 @@ def kernel_namespace() -> Mapping[str, object]:
         "group_product": group_product,
         "pack_square": pack_square,
         "tile_copy": tile_copy,
+        "tile_dots": tile_dots,
         "tile_product": tile_product,
         "tile_transpose": tile_transpose,
         "unpack_square": unpack_square,

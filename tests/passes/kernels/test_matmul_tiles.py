@@ -46,7 +46,10 @@ def test_all_register_tiles_are_known(m: int, n: int, k: int, turned: bool, dtyp
     assert (cut.down - 1) * cut.rows < m <= cut.down * cut.rows
     assert (cut.across - 1) * cut.columns < n <= cut.across * cut.columns
     if not cut.shapes:
-        assert m < 4 or n * size < 2 * target.vector_bytes
+        assert turned
+        assert m < 4
+        assert {min(m, 4)} == {height for height, _ in cut.dots}
+        assert cut.worker_bytes == 0
         return
     for rows in {min(cut.rows, m - i) for i in range(0, m, cut.rows)}:
         for columns in {min(cut.columns, n - j) for j in range(0, n, cut.columns)}:
@@ -79,6 +82,57 @@ def test_tall_tiles_read_copies_of_rows_that_lie_far_apart(m: int, k: int, n: in
     if far and not turned:
         assert cut.down == 1
     assert not subject.dot_tiles(*matrices(m, k, n, dtype, turned), 1, Target.cpu("avx2")).far
+
+
+@pytest.mark.parametrize(
+    ("m", "k", "n", "turned", "by"),
+    [
+        (128, 512, 10, True, "dots"),
+        (128, 512, 31, True, "dots"),
+        (128, 64, 31, True, "registers"),
+        (128, 8, 10, True, "blas"),
+        (128, 512, 32, True, "registers"),
+        (1, 1000, 1000, True, "dots"),
+        (3, 8, 1000, True, "registers"),
+        (1, 1000, 1000, False, "registers"),
+        (1, 4096, 4096, False, "blas"),
+        (2, 4096, 4096, False, "registers"),
+        (128, 512, 10, False, "blas"),
+        (128, 512, 12, False, "registers"),
+        (512, 512, 10, False, "registers"),
+        (1024, 1024, 2, False, "blas"),
+        (1024, 1024, 1, False, "dots"),
+        (1024, 1 << 21, 1, False, "blas"),
+        (0, 5, 6, False, "blas"),
+        (5, 0, 6, False, "blas"),
+    ],
+)
+def test_the_shape_says_what_multiplies(m: int, k: int, n: int, turned: bool, by: str):
+    cut = subject.dot_tiles(*matrices(m, k, n, "float32", turned), 1, WIDE)
+    assert ("dots" if cut.dots else "registers" if cut.shapes else "blas") == by
+
+
+def test_every_tile_of_dot_products_is_known():
+    for m, n in ((1, 1000), (2, 33), (3, 7), (700, 1), (65, 10), (33, 31)):
+        for target in TARGETS:
+            cut = subject.dot_tiles(*matrices(m, 2000, n, "float32", True), 1, target)
+            for rows in {min(cut.rows, m - i) for i in range(0, m, cut.rows)}:
+                for columns in {min(cut.columns, n - j) for j in range(0, n, cut.columns)}:
+                    if cut.dots:
+                        blocks = (Rows.of(length, most).sizes() for length, most in zip((rows, columns), cut.most_dots))
+                        heights, widths = blocks
+                        assert {(height, width) for height in heights for width in widths} <= set(cut.dots)
+            for rows, columns in cut.dots:
+                assert rows * columns + columns + 1 < target.vector_registers
+
+
+def test_the_only_column_of_a_product_is_a_row_where_the_left_operand_lies_in_columns():
+    x, y = matrices(700, 300, 1, "float32", False)
+    turned = View(x.base, 0, (700, 300), (1, 700))
+    row, right = subject.as_row(turned, y)
+    assert (row.shape, right.shape, right.strides) == ((1, 300), (300, 700), (700, 1))
+    assert subject.as_row(row, right) == (row, right)
+    assert subject.as_row(x, y) == (x, y)
 
 
 def test_a_target_says_what_multiplies():

@@ -12,6 +12,7 @@ from gradloom.passes.pipeline import run_passes
 from gradloom.runtime.codegen.group_product import group_product
 from gradloom.runtime.codegen.intrinsics import array_f32, array_f64, word
 from gradloom.runtime.codegen.kernel_cache import compile_kernel
+from gradloom.runtime.codegen.tile_dots import tile_dots
 from gradloom.runtime.codegen.tile_product import tile_product
 from gradloom.runtime.codegen.tile_transpose import tile_transpose
 from gradloom.runtime.codegen.weight_squares import (
@@ -79,6 +80,26 @@ def test_a_tile_of_sums_is_what_python_makes_of_it(
     np.testing.assert_allclose(results[1], results[0], rtol=0, atol=1e-5 if size == 4 else 1e-13)
     np.testing.assert_array_equal(results[1][:, columns:], c[:, columns:])
     assert (results[1][:, :columns] != c[:, :columns]).any()
+
+
+@pytest.mark.parametrize("vector_bytes", [64, 32, 16])
+@pytest.mark.parametrize(
+    ("dtype", "rows", "columns", "terms"),
+    [("f32", 1, 8, 50), ("f32", 4, 5, 33), ("f64", 3, 6, 7), ("f64", 2, 1, 16), ("f32", 1, 1, 3)],
+)
+def test_a_tile_of_dot_products_reads_and_writes_nothing_beside_it(dtype, rows, columns, terms, vector_bytes):
+    kind = dtype.replace("f", "float")
+    a = RNG.integers(-9, 9, (rows, terms + 3)).astype(kind)
+    b = RNG.integers(-9, 9, (columns, terms + 5)).astype(kind)
+    a[:, terms:], b[:, terms:] = np.nan, np.nan
+    tile = tile_dots(dtype, vector_bytes // a.itemsize, rows, columns)
+    for call in (tile, compiled(tile, 8)):
+        c = np.full((rows, columns + 1), -1, kind)
+        for more in (0, 1):
+            places = (a.ctypes.data, a.strides[0], b.ctypes.data, b.strides[0], c.ctypes.data, c.strides[0])
+            call(*places, terms, more)
+            np.testing.assert_array_equal(c[:, :columns], (1 + more) * (a[:, :terms] @ b[:, :terms].T))
+        assert (c[:, columns] == -1).all()
 
 
 @pytest.mark.parametrize("ahead", ["terms", "rows"])

@@ -1,0 +1,53 @@
+"""Which products are made as dot products, by vectors along the terms of a sum, and the tiles of these.
+
+Register tiles read vectors of neighbouring columns. Where there are fewer columns than lanes, most lanes are idle;
+where there are few rows, to transpose a right operand takes longer than to multiply by it. Rows of both operands that
+lie along the sum are read as they are instead. Known elsewhere as inner products, or gemv.
+"""
+
+from __future__ import annotations
+
+from ...ir import is_float
+from ..graph.views import View
+from ..target import Target
+from .register_tiles import Rows
+
+FEW_ROWS = 4
+"""Rows below which a product only waits for its right operand."""
+NARROW = 2
+"""Vectors of columns below which lanes of register tiles may be idle."""
+# Additions of a lane to C, at most, one for each section.
+_MOST_CHAIN = 256
+# Vectors along the sum for which it is worth adding up the lanes of more results than a vector has.
+_WORTH_ADDING = 8
+# Lines that are read together, at most: prefetchers of the processor follow few.
+_MOST_LINES = 8
+
+
+def is_by_dots(x: View, y: View, section: int, target: Target) -> bool:
+    """Whether the product of x (batch..., m, k) and y (batch..., k, n), whose sums have sections of so many vectors, is
+    made of dot products.
+    """
+    dtype, (m, k), n = x.base.type.dtype, x.shape[-2:], y.shape[-1]
+    if target.matmul != "registers" or not is_float(dtype) or x.strides[-1] != 1 or y.strides[-2] != 1:
+        return False
+    lanes = target.vector_bytes // dtype.itemsize
+    if not lanes <= k <= _MOST_CHAIN * section * lanes:
+        return False
+    return 0 < m < FEW_ROWS or 0 < n <= lanes or (n < NARROW * lanes and k >= _WORTH_ADDING * lanes)
+
+
+def most_dots(m: int, n: int, target: Target) -> tuple[int, int]:
+    """The most rows and columns of a tile: sums, an element of a row and those of all columns fit the registers."""
+    registers = target.vector_registers - 3
+    if m < FEW_ROWS:
+        return m, min(_MOST_LINES, registers // (m + 1))
+    columns = Rows.of(n, 5 if registers > 16 else 3).most
+    return min(_MOST_LINES, (registers - columns) // columns), columns
+
+
+def dot_shapes(rows: set[int], columns: set[int], most: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """All tiles of dot products that occur in tiles of so many rows and columns."""
+    heights = {size for length in rows for size in Rows.of(length, most[0]).sizes()}
+    widths = {size for length in columns for size in Rows.of(length, most[1]).sizes()}
+    return tuple((height, width) for height in sorted(heights) for width in sorted(widths))

@@ -1,0 +1,130 @@
+"""Tiles of dot products: a few rows times a few columns that both lie along the terms of the sum, in vector registers.
+
+`tile_dots` makes functions for kernels. One computes, for `rows` rows r and `columns` columns s,
+
+    c[r, s] = sum over i < terms of a[r, i] * b[s, i]
+
+whose lane j is a chain of fused multiply-adds of the terms j, j + lanes, j + 2 lanes, ...; terms that are missing in
+the last vector are zeros. The lanes are added up by halves, as a tree. So the bits of an element depend on the lanes,
+not on the shape of the tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from .intrinsics import array_f32, array_f64
+from .natives import INT, WORD, counted_loop, declared, native, stack_slot
+
+
+def plain_tile_dots(array: Callable[[int, int], Any], itemsize: int, rows: int, columns: int) -> Callable[..., None]:
+    """The same in Python, on what `array(address, n)` gives."""
+    zero = np.dtype(f"f{itemsize}").type(0)
+
+    def dots(a: int, a_row: int, b: int, b_row: int, c: int, c_row: int, terms: int, accumulate: int) -> None:
+        for r in range(rows):
+            target, left = array(c + r * c_row, columns), array(a + r * a_row, terms)
+            for s in range(columns):
+                right, total = array(b + s * b_row, terms), zero
+                for i in range(terms):
+                    total = total + left[i] * right[i]
+                target[s] = target[s] + total if accumulate else total
+
+    return dots
+
+
+@cache
+def tile_dots(dtype: str, lanes: int, rows: int, columns: int) -> Callable[..., None]:
+    """The function for this tile of "f32" or "f64".
+
+    Its words: a, bytes from row to row of a, b, bytes from column to column of b, c, bytes from row to row of c, terms,
+    and whether to add to what c holds.
+    """
+    element = ir.FloatType() if dtype == "f32" else ir.DoubleType()
+    itemsize = 4 if dtype == "f32" else 8
+    vector, mask_type = ir.VectorType(element, lanes), ir.VectorType(ir.IntType(1), lanes)
+    name = f"v{lanes}{dtype}"
+    zero = ir.Constant(vector, [0.0] * lanes)
+
+    def emit(
+        builder: Any, a: Any, a_row: Any, b: Any, b_row: Any, c: Any, c_row: Any, terms: Any, accumulate: Any
+    ) -> None:
+        pointer = vector.as_pointer()
+        fma = declared(builder.module, f"llvm.fma.{name}", ir.FunctionType(vector, [vector] * 3))
+        typed = ir.FunctionType(vector, [pointer, INT, mask_type, vector])
+        load_some = declared(builder.module, f"llvm.masked.load.{name}.p0{name}", typed)
+        whole = builder.sdiv(terms, WORD(lanes))
+        left = builder.sub(terms, builder.mul(whole, WORD(lanes)))
+        spread = builder.insert_element(ir.Constant(ir.VectorType(WORD, lanes), ir.Undefined), left, INT(0))
+        spread = builder.shuffle_vector(spread, spread, ir.Constant(ir.VectorType(INT, lanes), [0] * lanes))
+        exists = builder.icmp_signed("<", ir.Constant(ir.VectorType(WORD, lanes), list(range(lanes))), spread)
+        lines_of_a = [builder.add(a, builder.mul(a_row, WORD(r))) for r in range(rows)]
+        lines_of_b = [builder.add(b, builder.mul(b_row, WORD(s))) for s in range(columns)]
+        slots = [stack_slot(builder, vector) for _ in range(rows * columns)]
+        for slot in slots:
+            builder.store(zero, slot)
+
+        def add(offset: Any, load: Callable[[Any], Any]) -> None:
+            """The terms of a vector, to the sums. LLVM holds their slots in registers."""
+            at = lambda line: builder.inttoptr(builder.add(line, offset), pointer)  # noqa: E731
+            right = [load(at(line)) for line in lines_of_b]
+            for r, line in enumerate(lines_of_a):
+                of_row = load(at(line))
+                for s in range(columns):
+                    slot = slots[r * columns + s]
+                    builder.store(builder.call(fma, (of_row, right[s], builder.load(slot))), slot)
+
+        def load(address: Any) -> Any:
+            value = builder.load(address)
+            value.align = itemsize
+            return value
+
+        with counted_loop(builder, whole) as index:
+            add(builder.mul(index, WORD(lanes * itemsize)), load)
+        with builder.if_then(builder.icmp_signed("!=", left, WORD(0))):
+            last = builder.mul(whole, WORD(lanes * itemsize))
+            add(last, lambda address: builder.call(load_some, (address, INT(itemsize), exists, zero)))
+        adds = builder.icmp_signed("!=", accumulate, WORD(0))
+        shown = ir.VectorType(element, columns)
+        for r in range(rows):
+            sums = [builder.load(slot) for slot in slots[r * columns : (r + 1) * columns]]
+            found, totals = _lane_sums(builder, sums, lanes), ir.Constant(shown, ir.Undefined)
+            for s in range(columns):
+                total = builder.extract_element(found[s // lanes], INT(s % lanes))
+                totals = builder.insert_element(totals, total, INT(s))
+            target = builder.inttoptr(builder.add(c, builder.mul(c_row, WORD(r))), shown.as_pointer())
+            with builder.if_else(adds) as (then, otherwise):
+                with then:
+                    before = builder.load(target)
+                    before.align = itemsize
+                    builder.store(builder.fadd(before, totals), target).align = itemsize
+                with otherwise:
+                    builder.store(totals, target).align = itemsize
+
+    array = array_f32 if dtype == "f32" else array_f64
+    dots = plain_tile_dots(array, itemsize, rows, columns)
+    dots.__name__ = dots.__qualname__ = f"dots_{dtype}x{lanes}_{rows}x{columns}"
+    return native(emit, "none", *["i64"] * 8)(dots)
+
+
+def _lane_sums(builder: Any, sums: list[Any], lanes: int) -> list[Any]:
+    """Vectors whose elements are the sums of the lanes of each of `sums`, in this order.
+
+    A vector holds blocks, one for each sum. Two vectors become one of twice as many blocks, of half the size: a lower
+    half of each block is added to its upper half. So all sums together take about one addition each.
+    """
+    size = lanes
+    while size > 1:
+        half = size // 2
+        pairs = [(sums[i], sums[min(i + 1, len(sums) - 1)]) for i in range(0, len(sums), 2)]
+        lower = [block * size + i for block in range(2 * lanes // size) for i in range(half)]
+        places = ir.VectorType(INT, lanes)
+        order, other = ir.Constant(places, lower), ir.Constant(places, [i + half for i in lower])
+        sums = [builder.fadd(builder.shuffle_vector(*p, order), builder.shuffle_vector(*p, other)) for p in pairs]
+        size = half
+    return sums
