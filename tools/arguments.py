@@ -140,6 +140,7 @@ def _train_parser(commands: Any) -> None:
     _add_precision(parser, of_run=True)
     _add_loss_scaling(parser)
     _target(parser, _RUNS_ON, default=None)
+    parser.add_argument("--cores", type=_cores, metavar="N", help="cut each step for N cores (default: 2)")
     parser.add_argument(
         "--ranks",
         choices=KINDS,

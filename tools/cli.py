@@ -88,7 +88,7 @@ def _run(argv: Sequence[str] | None, interruptions: Interruptions) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     settings = ("recipe", "epochs", "batch_size", "optimizer", "lr", "schedule", "clip_norm", "early_stop", "seed")
-    kept = (*settings, "memory", "allow", "precision", "loss_scaling", "target")
+    kept = (*settings, "memory", "allow", "precision", "loss_scaling", "target", "cores")
     given = {name: value for name in kept if (value := getattr(options, name)) is not None}
     ranks = ranks_of_command(options.ranks, options.timeout)
     for option in ("shard", "timeout"):

@@ -7,6 +7,7 @@ from typing import Any
 from ..engine.step.budget import budget_of
 from ..engine.step.loss_scaling import checked_loss_scaling
 from ..engine.tracing.precisions import half_of
+from ..passes.target import MOST_CORES
 
 _MOST = 2**48
 _LARGEST_RATE = 3e38
@@ -27,6 +28,11 @@ def is_text(value: Any) -> bool:
 def is_count(value: Any, least: int = 1) -> bool:
     """Whether a value of a file is a whole number of `least` or more, and within reason."""
     return type(value) is int and least <= value < _MOST
+
+
+def is_cores(value: Any) -> bool:
+    """Whether a value of a file is a number of cores."""
+    return is_count(value) and value <= MOST_CORES
 
 
 def is_rate(value: Any) -> bool:

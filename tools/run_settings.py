@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from .command_error import CommandError
-from .file_values import brief, is_count, is_half, is_loss_scaling, is_memory, is_rate, is_text
+from .file_values import brief, is_cores, is_count, is_half, is_loss_scaling, is_memory, is_rate, is_text
 from .recipes import RECIPES
 
 _EPOCHS = {"digits": 40, "mnist": 10, "resnet": 4}
@@ -34,6 +34,8 @@ class Settings:
     loss_scaling: str | None = None
     target: str | None = None
     """What it runs on; `None` is the CPU."""
+    cores: int | None = None
+    """For how many cores a step is cut; `None` is the target's own number."""
     parts: int | None = None
     """In how many parts ranks share a batch; `None` is a run without ranks."""
     data: str | None = None
@@ -102,6 +104,7 @@ _CHECKS: dict[str, Any] = {
     "precision": is_text,
     "loss_scaling": is_loss_scaling,
     "target": is_text,
+    "cores": is_cores,
     "parts": is_count,
     "data": is_text,
     "step": is_text,

@@ -104,6 +104,7 @@ def train(run: Run, console: Console, interruptions: Interruptions | None = None
         data.batch,
         memory=settings.memory,
         target=settings.target or "cpu",
+        cores=settings.cores,
         threads=run.threads,
         clip_norm=settings.clip_norm,
         precision=settings.precision or "fp32",

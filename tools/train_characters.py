@@ -66,6 +66,7 @@ def run_characters(
                 precision=run.given.get("precision"),
                 loss_scaling=run.given.get("loss_scaling"),
                 target=run.given.get("target"),
+                cores=run.given.get("cores"),
                 resume=run.resume,
                 out=out,
                 on_compiled=lambda step: say(console, str(step.report)),

@@ -436,3 +436,10 @@ def test_equal_runs_write_equal_bytes():
     for out in ("one", "two"):
         assert main(["train", "my.py:random", "--epochs", "1", "--out", out]) == 0
     assert Path("one").read_bytes() == Path("two").read_bytes()
+
+
+def test_a_run_goes_on_with_the_cores_that_its_steps_are_cut_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = str(tmp_path / "run.safetensors")
+    assert main(["train", "--epochs", "1", "--cores", "12", "--threads", "2", "--out", out]) == 0
+    assert main(["train", "--resume", out, "--epochs", "2", "--threads", "1"]) == 0
+    assert ", cut for 12 cores" in capsys.readouterr().out.rpartition("runs in ")[2]

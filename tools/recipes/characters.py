@@ -28,7 +28,7 @@ from ...engine.tracing.precisions import is_precision
 from ...ir import Array, ArrayType, spec
 from ..command_error import CommandError
 from ..data import DataError
-from ..file_values import is_count, is_half, is_loss_scaling, is_memory, is_rate, is_text, loss_scaling_of
+from ..file_values import is_cores, is_count, is_half, is_loss_scaling, is_memory, is_rate, is_text, loss_scaling_of
 from ..load_checkpoint import load_checkpoint
 from .recipe import Ingredients
 
@@ -268,6 +268,7 @@ def train_characters(
     precision: str | None = None,
     loss_scaling: str | None = None,
     target: str | None = None,
+    cores: int | None = None,
     resume: str | None = None,
     out: str | None = None,
     on_compiled: Callable[[Step], None] | None = None,
@@ -283,8 +284,8 @@ def train_characters(
     a quarter of its time is over, and until then does what the run of any larger number does. `on_progress` is called
     after every step, and ten times in a run with the held-out loss. `out` is the checkpoint, written then, every few
     minutes, and when Ctrl-C is pressed: then `on_interrupted` is called, and `KeyboardInterrupt` goes on. `resume`
-    takes one up, with its budget, its precision, its scale of the loss and its target, to the same bits. `say` reports
-    what goes wrong with a checkpoint, and what differs.
+    takes one up, with its budget, its precision, its scale of the loss, its target and its cores, to the same bits.
+    `say` reports what goes wrong with a checkpoint, and what differs.
 
     Raises `DataError` for a text that is too short, `CommandError` where a checkpoint is of another run.
     """
@@ -306,6 +307,7 @@ def train_characters(
         minutes, memory = earlier.minutes if steps is None else None, memory or earlier.memory
         allow, precision = allow or earlier.allow, precision or earlier.precision
         loss_scaling, target = loss_scaling or earlier.loss_scaling, target or earlier.target
+        cores = cores or earlier.cores
     settings = settings() if isinstance(settings, type) else settings
     if steps is None and minutes is None:
         minutes = DEFAULT_MINUTES
@@ -317,6 +319,7 @@ def train_characters(
         corpus.batch(settings.batch_size, settings.seed, 0),
         memory=memory,
         target=target or "cpu",
+        cores=cores,
         threads=threads,
         clip_norm=settings.clip_norm,
         precision=precision or "fp32",
@@ -329,7 +332,8 @@ def train_characters(
     if on_compiled:
         on_compiled(step)
     trained = TrainedModel(step, corpus, settings)
-    kept = {"memory": memory, "allow": allow, "precision": precision, "loss_scaling": loss_scaling, "target": target}
+    kept = {"memory": memory, "allow": allow, "precision": precision, "loss_scaling": loss_scaling}
+    kept |= {"target": target, "cores": cores}
     metadata = {"settings": asdict(settings), "digest": _digest(text), **kept}
     run = _Run(trained, settings, steps, minutes, metadata, on_progress, began, interruptions)
     if out is not None:
@@ -355,6 +359,7 @@ class _Earlier:
     precision: str | None
     loss_scaling: str | None
     target: str | None
+    cores: int | None
 
     @staticmethod
     def read(path: str, kind: type[Settings]) -> _Earlier:
@@ -379,6 +384,7 @@ class _Earlier:
                 "precision": is_precision,
                 "loss_scaling": is_loss_scaling,
                 "target": is_text,
+                "cores": is_cores,
             }
             given = {name: rest.get(name) for name in checks}
             for name, value in given.items():
@@ -469,8 +475,8 @@ class _Run:
                     held_out = self.trained.held_out(most, self.interruptions.check)
                     if saves and step.steps < self.steps:
                         saves.save()
-                elif saves:
-                    saves.after_step()
+                elif saves and saves.is_due:
+                    saves.save()
                 self.on_progress(Progress(step.steps, self.steps, value, held_out, time.perf_counter() - self.began))
             if saves:
                 saves.save_at_last()
