@@ -1,5 +1,6 @@
 """What holds for all tests: Hypothesis repeats the same examples, the clock fails none, and processes start fast."""
 
+import gc
 import importlib.util
 import os
 import re
@@ -25,6 +26,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-cases", action="store_true", help="write what passes now give into the expected text of their cases"
     )
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported and collected is never garbage: walking it took a tenth of the time of tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -100,13 +100,28 @@ def test_a_kernel_of_too_many_arguments_is_refused():
         ptx("def kernel(b):\n    return i64(0)\n", MOST_WORDS + 1)
 
 
+def check_element_wise(cases, dtype):
+    source, words = elementwise_source(cases, dtype)
+    text = ptx(source, words, "sm_80")
+    assert len(re.findall(r"st\.global", text)) == source.count("] = ")
+
+
+ELEMENTWISE = [c for c in (*CASES, *BFLOAT16_CASES) if c.op.is_elementwise]
+LONG = ("float64", "bfloat16")
+"""Dtypes of which functions are long: the suite compiles every fourth row, and all of them by name."""
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_every_element_wise_op_is_compiled(dtype):
-    cases = [c for c in (*CASES, *BFLOAT16_CASES) if c.op.is_elementwise]
-    for part in (cases[::2], cases[1::2]):  # a kernel has no more than 511 arguments
-        source, words = elementwise_source(part, dtype)
-        text = ptx(source, words, "sm_80")
-        assert len(re.findall(r"st\.global", text)) == source.count("] = ")
+    for k in range(2):  # a kernel has no more than 511 arguments
+        check_element_wise(ELEMENTWISE[k :: 8 if str(dtype) in LONG else 2], dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [dtype for dtype in DTYPES if str(dtype) in LONG], ids=str)
+def test_every_element_wise_op_is_compiled_for_dtypes_of_long_functions(dtype):
+    for k in range(2):
+        check_element_wise(ELEMENTWISE[k::2], dtype)
 
 
 @pytest.mark.parametrize("recipe", ["mlp_s", pytest.param("gpt", marks=pytest.mark.slow)])
