@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -254,6 +255,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     asked = json.loads(sys.stdin.readline())
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection for each rank
     # Nobody else can connect where all ranks are on this machine.
     listener = socket.create_server(("" if asked["several_hosts"] else "127.0.0.1", 0), backlog=max(128, asked["size"]))
     print(json.dumps({"port": listener.getsockname()[1]}), flush=True)

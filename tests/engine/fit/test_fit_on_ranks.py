@@ -45,7 +45,8 @@ history = gl.fit(
 digest = hashlib.sha256()
 for name, array in sorted({{**step.parameters(), **step.buffers(), **step.state()}}.items()):
     digest.update(array.tobytes())
-print("digest", digest.hexdigest(), history["loss"][-1], history["val_loss"][-1], flush=True)
+# In one write, so that what others print stands on other lines.
+sys.stdout.write(f"digest {{digest.hexdigest()}} {{history['loss'][-1]}} {{history['val_loss'][-1]}}\\n")
 """
 
 
