@@ -21,6 +21,7 @@ from ..engine.step.largest_batch import LONGEST_BATCH
 from ..engine.step.step import StepPlan
 from ..ir import ArrayType, type_of
 from ..ir.printable import printable, printable_lines
+from .check_allow import check_allow
 from .command_error import CommandError
 from .file_values import loss_scaling_of
 from .find_recipe import make_recipe
@@ -80,9 +81,7 @@ def run_plan(options: PlanOptions) -> int:
     if options.cores is not None and _saved(options.recipe):
         raise CommandError(f"{options.recipe} is a saved report; --cores needs the recipe")
     named = [name for name in (options.recipe, options.diff) if name is not None]
-    if options.allow is not None and options.memory is None:
-        instead = f"--precision kept={options.allow}"
-        raise CommandError(f"--allow {options.allow} is for a budget; give --memory too, or {instead}")
+    check_allow(options.allow, options.memory)
     if options.memory is not None and all(map(_saved, named)):
         raise CommandError(f"{' and '.join(named)}: saved as planned; --memory needs the recipe")
     report, plan = _load(options.recipe, options)

@@ -28,6 +28,7 @@ from ..engine.saving.checkpoint_file import check_savable, open_checkpoint
 from ..engine.step.compile_step import compile_step
 from ..engine.step.step import Step
 from ..engine.tracing.precisions import is_precision
+from .check_allow import check_allow
 from .command_error import CommandError
 from .file_values import brief, loss_scaling_of
 from .find_recipe import make_recipe
@@ -84,6 +85,7 @@ def train(run: Run, console: Console, interruptions: Interruptions | None = None
     text = None if run.resume is None else _metadata_of(run.resume)
     earlier = None if run.resume is None or text is None else _settings_in(run.resume, text)
     settings = Settings.fresh(run.given) if earlier is None else earlier.resumed(run.given, str(run.resume))
+    check_allow(settings.allow, settings.memory)
     out = run.out or run.resume or f"gradloom-{settings.recipe.rpartition(':')[2]}.safetensors"
     check_place(out)
     if run.plot is not None:

@@ -226,6 +226,9 @@ def test_a_run_keeps_how_its_loss_is_scaled(capsys: pytest.CaptureFixture[str]):
     assert "moments=fp16" in capsys.readouterr().out
     assert main(["train", "--resume", "run.safetensors", "--epochs", "3", "--loss-scaling", "8"]) == 2
     assert "it cannot go on with --loss-scaling 8" in capsys.readouterr().err
+    for recipe in ("digits", "gpt"):
+        assert main(["train", recipe, "--allow", "bf16"]) == 2
+        assert "--allow bf16 is for a budget; give --memory too" in capsys.readouterr().err
 
 
 def test_a_run_keeps_its_precision(capsys: pytest.CaptureFixture[str]):

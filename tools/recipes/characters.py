@@ -26,6 +26,7 @@ from ...engine.step.refusal import MemoryBudgetError
 from ...engine.step.step import Step
 from ...engine.tracing.precisions import is_precision
 from ...ir import Array, ArrayType, spec
+from ..check_allow import check_allow
 from ..command_error import CommandError
 from ..data import DataError
 from ..file_values import is_cores, is_count, is_half, is_loss_scaling, is_memory, is_rate, is_text, loss_scaling_of
@@ -308,6 +309,7 @@ def train_characters(
         allow, precision = allow or earlier.allow, precision or earlier.precision
         loss_scaling, target = loss_scaling or earlier.loss_scaling, target or earlier.target
         cores = cores or earlier.cores
+    check_allow(allow, memory)
     settings = settings() if isinstance(settings, type) else settings
     if steps is None and minutes is None:
         minutes = DEFAULT_MINUTES
