@@ -267,7 +267,8 @@ class _Machine:
         return plain_group_product(self.array(dtype), dtype.itemsize, lanes, rows, group, tail, apart, sectioned)
 
     def pack_square(self, short: str, lanes: int, whole: bool) -> Callable[..., None]:
-        return plain_pack_square(self.array(np.dtype(ARRAY_DTYPES[short])), _Block.word, lanes)
+        dtype = np.dtype(ARRAY_DTYPES[short])
+        return plain_pack_square(self.array(dtype), _Block.word, dtype.itemsize, lanes)
 
     def unpack_square(self, short: str, lanes: int, whole: bool) -> Callable[..., None]:
         return plain_unpack_square(self.array(np.dtype(ARRAY_DTYPES[short])), _Block.word)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 
 from .intrinsics import array_f32, array_f64, word
@@ -23,15 +24,17 @@ Arrays = Callable[[int, int], Any]
 Words = Callable[[Any, int], int]
 
 
-def plain_pack_square(array: Arrays, words: Words, lanes: int) -> Callable[..., None]:
+def plain_pack_square(array: Arrays, words: Words, itemsize: int, lanes: int) -> Callable[..., None]:
     """The same as `pack_square` in Python, on what `array(address, n)` and `words(table, i)` give."""
+
+    zero = np.dtype(f"f{itemsize}").type(0)
 
     def pack(x: int, x_row: int, rows: int, columns: int, table: Any, places: int, place: int, y: int,
              of_run: int) -> None:  # fmt: skip
         for k in range(columns):
             target = array(y + words(table, (place + k) % places) + (place + k) // places * of_run, lanes)
             for lane in range(lanes):
-                target[lane] = array(x + lane * x_row, columns)[k] if lane < rows else 0
+                target[lane] = array(x + lane * x_row, columns)[k] if lane < rows else zero
 
     return pack
 
@@ -166,7 +169,7 @@ def pack_square(dtype: str, lanes: int, whole: bool) -> Callable[..., None]:
                 square.where(there, lambda value=made[k], to=address: square.store(value, to))
 
     array = array_f32 if dtype == "f32" else array_f64
-    pack = plain_pack_square(array, word, lanes)
+    pack = plain_pack_square(array, word, 4 if dtype == "f32" else 8, lanes)
     pack.__name__ = pack.__qualname__ = f"pack_{dtype}x{lanes}_{'whole' if whole else 'part'}"
     return native(emit, "none", *["i64"] * 9)(pack)
 

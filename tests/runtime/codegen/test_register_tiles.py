@@ -153,7 +153,7 @@ def test_squares_of_weights_are_packed_and_unpacked_as_python_does(dtype, rows, 
     table = np.array([7, 0, 3], np.int64) * 64  # three places, a run of them each ten rows
     packing, unpacking = pack_square(dtype, lanes, whole), unpack_square(dtype, lanes, whole)
     plain = (
-        plain_pack_square({"f32": array_f32, "f64": array_f64}[dtype], word, lanes),
+        plain_pack_square({"f32": array_f32, "f64": array_f64}[dtype], word, size, lanes),
         plain_unpack_square({"f32": array_f32, "f64": array_f64}[dtype], word),
     )
     results = []
