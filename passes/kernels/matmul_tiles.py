@@ -252,7 +252,7 @@ def is_in_registers(x: ArrayType, y: ArrayType, target: Target) -> bool:
     (m, k), n, size = x.shape, y.shape[1], x.dtype.itemsize
     wide = n * size >= NARROW * target.vector_bytes
     plain = target.matmul == "registers" and is_float(x.dtype)
-    return plain and m >= _LEAST_ROWS and wide and 0 < k <= LONGEST_ROW
+    return plain and m >= max(_LEAST_ROWS, FEW_ROWS) and wide and 0 < k <= LONGEST_ROW
 
 
 def group_terms(m: int, n: int, k: int) -> int:
