@@ -14,12 +14,9 @@ import optree
 from ..engine.report.wording import human, human_time
 from ..engine.step.compile_step import plan_step
 from ..engine.step.plans import StepPlan
-from ..ir import ArrayType, Node, type_of
+from ..ir import ArrayType, type_of
 from ..ir.html import block, line_chart, paragraph, table
-from ..ir.ops import collectives
-from ..passes.kernels.cost import node_nanoseconds
-from ..passes.memory.plan import Plan
-from ..passes.ranks.lower_collectives import message_nanoseconds
+from ..passes.ranks.traffic import traffic
 from ..passes.target import Target
 from .command_error import CommandError
 from .find_recipe import make_recipe
@@ -29,7 +26,7 @@ SHARDS = ("state", "gradients", "parameters")
 NETWORK = "25GB/s,5us"
 """Where nobody says otherwise: a link of 200 Gbit/s."""
 _SECONDS = 25.0
-"""About so long numbers of ranks are planned; those that are left are reckoned from these."""
+"""About so long, of the processor's time, numbers of ranks are planned; those that are left are reckoned from these."""
 _MOST_PLANNED = 64
 """Plans for more ranks, whose sums have more terms, take too long."""
 _BAR = 24
@@ -88,46 +85,13 @@ class OfRanks:
         return self.compute / max(self.step, 1e-9)
 
 
-def of_plan(plan: StepPlan, ranks: int, threads: int) -> OfRanks:
-    """What a plan for so many ranks says of one of them."""
-    report = plan.report
-    held = report.total_bytes - report.arena_bytes
-    replayed = _replayed(plan.plan, threads)
-    return OfRanks(ranks, held, report.arena_bytes, *replayed, exactly=True)
-
-
-def _replayed(plan: Plan, threads: int) -> tuple[float, float, float, float, int]:
-    """Nanoseconds of computing, of messages and of the step, bytes and messages sent: units one after the other, each
-    on all threads, and messages beside them, from where they begin to where they are waited for.
-    """
-    now = free = compute = travelling = sent = 0.0
-    count = 0
-    done: dict[int, float] = {}
-    for node in plan.graph.nodes:
-        bytes_of_node, messages = messages_of(node)
-        if messages:
-            takes = message_nanoseconds(bytes_of_node, messages, plan.target)
-            free = done[node.attrs["tag"]] = max(now, free) + takes
-            travelling, sent, count = travelling + takes, sent + bytes_of_node, count + messages
-        elif node.op is collectives.finish:
-            now = max(now, done.get(node.attrs["tag"], now))
-        else:
-            takes = node_nanoseconds(node, plan.target) / threads
-            now, compute = now + takes, compute + takes
-    return compute, travelling, now, sent, count
-
-
-def messages_of(node: Node) -> tuple[float, int]:
-    """The bytes and the messages that a rank sends where `node` begins."""
-    op, nbytes = node.op, node.inputs[0].type.nbytes if node.inputs else 0
-    ranks = node.attrs.get("ranks", 1)
-    if op is collectives.start_swap:
-        return nbytes, 1
-    if op is collectives.start_gather:
-        return nbytes * (ranks - 1), ranks - 1
-    if op is collectives.start_exchange:
-        return nbytes * (ranks - 1) / ranks, ranks - 1
-    return 0.0, 0
+def of_plan(plan: StepPlan, ranks: int) -> OfRanks:
+    """What a plan for so many ranks says of one of them. Views cost nothing, as in `traffic`."""
+    held = plan.report.total_bytes - plan.report.arena_bytes
+    sends = traffic(plan.plan.graph, plan.plan.threads, plan.plan.target)
+    compute, whole = sends.unit_nanoseconds, sends.unit_nanoseconds + sends.exposed_nanoseconds
+    times = compute, sends.nanoseconds, whole
+    return OfRanks(ranks, held, plan.report.arena_bytes, *times, sends.sent_bytes, sends.messages, exactly=True)
 
 
 @dataclass(frozen=True)
@@ -247,16 +211,16 @@ def predict_ranks(
     is allocated.
     """
     connected = network.of(target)
-    began = time.monotonic()
+    began = time.process_time()
     found: dict[int, OfRanks] = {}
     slowest = 0.0
-    # Few ranks say most of what there is to say of many, and one more what was asked for.
-    for ranks in dict.fromkeys([2, 8, min(asked, _MOST_PLANNED), 1, 4, 16, 32, 64]):
-        before = time.monotonic()
+    # What was asked for, and then few ranks, which say most of what there is to say of many.
+    for ranks in dict.fromkeys([min(asked, _MOST_PLANNED), 2, 8, 1, 4, 16, 32, 64]):
+        before = time.process_time()
         if len(found) >= 2 and before - began + slowest > _SECONDS:
             break
-        found[ranks] = of_plan(_planned(recipe, ranks, shard, connected, threads), ranks, threads)
-        slowest = max(slowest, time.monotonic() - before)
+        found[ranks] = of_plan(_planned(recipe, ranks, shard, connected, threads), ranks)
+        slowest = max(slowest, time.process_time() - before)
     counts = [2**i for i in range(int(math.log2(MOST_RANKS)) + 1)]
     everything = [found.get(n) or _reckoned(found, n, network) for n in counts]
     return RanksPrediction(asked, shard, _rows(recipe), network, threads, memory, everything)

@@ -19,6 +19,8 @@ class Traffic:
     sent_bytes: int = 0
     nanoseconds: float = 0.0
     exposed_nanoseconds: float = 0.0
+    unit_nanoseconds: float = 0.0
+    """Time of the units themselves: with what they wait, that of the whole run."""
 
 
 def sent(node: Node) -> tuple[int, int]:
@@ -52,4 +54,4 @@ def traffic(graph: Graph, threads: int, target: Target) -> Traffic:
             messages, sent_bytes, taken = messages + count, sent_bytes + nbytes, taken + takes
         elif node.op.has_kernel and node.op.on_ranks is None:
             now += node_nanoseconds(node, target) / threads
-    return Traffic(messages, sent_bytes, taken, waited)
+    return Traffic(messages, sent_bytes, taken, waited, now - waited)

@@ -121,3 +121,15 @@ def test_what_does_not_go_together_is_said(
 def test_efficiency_is_the_part_of_a_step_that_computes():
     one = OfRanks(2, 10.0, 5.0, 30.0, 20.0, 40.0, 100.0, 2.0, exactly=True)
     assert (one.nbytes, one.efficiency) == (15.0, 0.75)
+
+
+def test_what_a_rank_computes_does_not_grow_with_their_number(recipe: str, monkeypatch: pytest.MonkeyPatch):
+    """Sums of what many ranks sent read many views, which cost nothing."""
+    monkeypatch.setattr(many_ranks, "_MOST_PLANNED", 64)
+    Path("model.py").write_text(RECIPE.replace("64", "512").replace("8", "256"))
+    network, target = Network(25.0, 100.0), target_of("cpu")
+    few, many = (predict_ranks(recipe, n, None, network, target, 1, None).of_asked for n in (8, 64))
+    assert few.exactly
+    assert many.exactly
+    assert many.count > few.count
+    assert 0.9 < many.compute / few.compute < 1.1
