@@ -209,7 +209,14 @@ def _plan_parser(commands: Any) -> None:
         "--ranks",
         type=_ranks,
         metavar="N",
-        help="what each of N ranks takes, a power of two, and its step; each computes the batch of the recipe",
+        help="what each of N ranks takes, a power of two, and its step; each computes the batch of the recipe, unless "
+        "--batch-size says what they share",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=_positive,
+        metavar="N",
+        help="with --ranks: examples a step of all ranks together, as in gradloom train",
     )
     parser.add_argument(
         "--shard",

@@ -101,6 +101,9 @@ class RanksPrediction:
     asked: int
     shard: str | None
     rows: int
+    """Rows of the batch of the recipe, or of the batch of all ranks."""
+    shared: bool
+    """Whether all ranks share these rows, and do not compute so many each."""
     network: Network
     threads: int
     memory: int | None
@@ -120,20 +123,27 @@ class RanksPrediction:
         one, most = self.of_asked, max(other.nbytes for other in self.found)
         lines = [
             f"{self.asked} ranks, shard={self.shard!r}, {self.threads} threads each; messages {self._network()}",
-            f"  each computes {self.rows} rows, the batch of the recipe; all together {self.asked * self.rows:,}",
+            f"  {self._batch()}",
             f"  each sends {human(one.sent)} in {one.count:,.0f} messages a step; {self._hidden(one)}",
             "",
-            "   ranks      a rank        held       arena        step     compute    messages  computes",
+            "   ranks    rows each      a rank        held       arena        step     compute    messages  computes",
         ]
         for other in self.found:
             sizes = "  ".join(f"{human(round(n)):>10}" for n in (other.nbytes, other.held, other.arena))
             times = "  ".join(f"{human_time(t):>10}" for t in (other.step, other.compute, other.messages))
             bar = "#" * max(1, round(_BAR * other.nbytes / most))
             mark = "*" if other.ranks == self.asked else " " if other.exactly else "~"
-            lines.append(f"{mark} {other.ranks:>6}  {sizes}  {times}  {other.efficiency:>8.0%}  {bar}")
+            rows = self.rows // other.ranks if self.shared else self.rows
+            lines.append(f"{mark} {other.ranks:>6}  {rows:>11,}  {sizes}  {times}  {other.efficiency:>8.0%}  {bar}")
         if not all(other.exactly for other in self.found):
             lines.append("~ reckoned from the others, which are planned to the byte")
         return "\n".join([*lines, *self._fits()])
+
+    def _batch(self) -> str:
+        if self.shared:
+            return f"all share a batch of {self.rows:,} rows, {self.rows // self.asked:,} each"
+        whole = f"each computes {self.rows:,} rows, the batch of the recipe: {self.asked * self.rows:,} together"
+        return f"{whole}; --batch-size {self.rows} shares them, as train does"
 
     def _network(self) -> str:
         return f"at {self.network.gb_per_second:.4g} GB/s, {human_time(self.network.latency_ns)} each"
@@ -148,7 +158,7 @@ class RanksPrediction:
             return []
         if self.least is None:
             less = "" if self.shard == "parameters" else "; shard what ranks hold: --shard parameters"
-            return [f"no number of ranks up to {MOST_RANKS:,} fits {human(self.memory)} each{less}"]
+            return [f"no number of ranks up to {self.found[-1].ranks:,} fits {human(self.memory)} each{less}"]
         return [f"{self.least} rank{'s' * (self.least != 1)} or more fit {human(self.memory)} each"]
 
     def to_json(self) -> dict[str, Any]:
@@ -168,7 +178,8 @@ class RanksPrediction:
             }
             for one in self.found
         ]
-        return {"ranks": self.asked, "shard": self.shard, "least_ranks": self.least, "of_ranks": rows}
+        asked = {"ranks": self.asked, "shard": self.shard, "batch_rows": self.rows if self.shared else None}
+        return {**asked, "least_ranks": self.least, "of_ranks": rows}
 
     def to_html(self, title: str) -> str:
         """A page with curves of bytes and time over the ranks, from one to the most, twice as many at each place."""
@@ -205,29 +216,51 @@ class RanksPrediction:
 
 
 def predict_ranks(
-    recipe: str, asked: int, shard: str | None, network: Network, target: Target, threads: int, memory: int | None
+    recipe: str,
+    asked: int,
+    shard: str | None,
+    network: Network,
+    target: Target,
+    threads: int,
+    memory: int | None,
+    batch_size: int | None = None,
 ) -> RanksPrediction:
-    """Plan a recipe for `asked` ranks, and for others from 1 to `MOST_RANKS`, each of which computes its batch. Nothing
-    is allocated.
+    """Plan a recipe for `asked` ranks, and for others from 1 to `MOST_RANKS`. Each computes the batch of the recipe, or
+    its share of `batch_size` rows, where there is one for each at least. Nothing is allocated.
+
+    Raises `CommandError` for a batch that ranks cannot share.
     """
+    rows = _rows(recipe) if batch_size is None else batch_size
+    if not rows:
+        raise CommandError(f"the batch of the recipe {recipe} has no rows that ranks could share")
+    if batch_size is not None and batch_size % asked:
+        near = max(batch_size // asked, 1) * asked
+        raise CommandError(f"{asked} ranks cannot share {batch_size} rows evenly; write --batch-size {near}")
     connected = network.of(target)
     began = time.process_time()
     found: dict[int, OfRanks] = {}
     slowest = 0.0
+    counts = [2**i for i in range(int(math.log2(MOST_RANKS)) + 1)]
+    if batch_size is not None:
+        counts = [n for n in counts if batch_size % n == 0]
     # What was asked for, and then few ranks, which say most of what there is to say of many.
     for ranks in dict.fromkeys([min(asked, _MOST_PLANNED), 2, 8, 1, 4, 16, 32, 64]):
         before = time.process_time()
+        if ranks not in counts:
+            continue
         if len(found) >= 2 and before - began + slowest > _SECONDS:
             break
-        found[ranks] = of_plan(_planned(recipe, ranks, shard, connected, threads), ranks)
+        of_all = ranks * rows if batch_size is None else rows
+        found[ranks] = of_plan(_planned(recipe, ranks, of_all, shard, connected, threads), ranks)
         slowest = max(slowest, time.process_time() - before)
-    counts = [2**i for i in range(int(math.log2(MOST_RANKS)) + 1)]
     everything = [found.get(n) or _reckoned(found, n, network) for n in counts]
-    return RanksPrediction(asked, shard, _rows(recipe), network, threads, memory, everything)
+    return RanksPrediction(asked, shard, rows, batch_size is not None, network, threads, memory, everything)
 
 
 def _reckoned(found: dict[int, OfRanks], ranks: int, network: Network) -> OfRanks:
-    """One of `ranks` ranks, by the plans for two other numbers: bytes go with 1 / ranks, messages with ranks."""
+    """One of `ranks` ranks, by the plans for two other numbers: bytes and computing go with 1 / ranks,
+    messages with ranks.
+    """
     planned = sorted(found)
     at = min(max(sum(n < ranks for n in planned), 1), len(planned) - 1)
     few, many = found[planned[at - 1]], found[planned[at]]
@@ -237,8 +270,8 @@ def _reckoned(found: dict[int, OfRanks], ranks: int, network: Network) -> OfRank
     def between(name: str, weight: float) -> float:
         return max(0.0, getattr(few, name) + weight * (getattr(many, name) - getattr(few, name)))
 
-    held, arena, sent = (between(name, by_share) for name in ("held", "arena", "sent"))
-    compute, count = between("compute", min(by_share, 1.0)), between("count", by_number)
+    held, arena, sent, compute = (between(name, by_share) for name in ("held", "arena", "sent", "compute"))
+    count = between("count", by_number)
     messages = count * network.latency_ns + sent / network.gb_per_second
     exposed = (many.step - many.compute) / many.messages if many.messages else 0.0
     return OfRanks(ranks, held, arena, compute, messages, compute + exposed * messages, sent, count, exactly=False)
@@ -254,17 +287,16 @@ def _rows(recipe: str) -> int:
     return next((t.shape[0] for t in optree.tree_leaves(_specs(recipe)[3]) if t.shape), 0)
 
 
-def _planned(recipe: str, ranks: int, shard: str | None, target: Target, threads: int) -> StepPlan:
+def _planned(recipe: str, ranks: int, of_all: int, shard: str | None, target: Target, threads: int) -> StepPlan:
+    """The plan for so many ranks, whose batch has `of_all` rows and falls into a part for each."""
     model, loss_fn, optimizer, specs = _specs(recipe)
     rows = _rows(recipe)
-    if not rows:
-        raise CommandError(f"the batch of the recipe {recipe} has no rows that ranks could share")
 
-    def of_all(type: ArrayType) -> ArrayType:
+    def resized(type: ArrayType) -> ArrayType:
         if not type.shape or type.shape[0] != rows:
             return type
-        return ArrayType((ranks * rows, *type.shape[1:]), type.dtype)
+        return ArrayType((of_all, *type.shape[1:]), type.dtype)
 
-    whole: Any = optree.tree_map(of_all, specs)
+    whole: Any = optree.tree_map(resized, specs)
     options: Any = {"shard": shard, "parts": ranks, "target": target, "threads": threads}
     return plan_step(model, loss_fn, optimizer, whole, ranks=ranks, **options)

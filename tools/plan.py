@@ -60,6 +60,7 @@ class PlanOptions:
     ranks: int | None = None
     shard: str | None = None
     network: Network | None = None
+    batch_size: int | None = None
     json: str | None = None
     html: str | None = None
 
@@ -70,8 +71,8 @@ def run_plan(options: PlanOptions) -> int:
     """
     if options.ranks is not None:
         return _on_ranks(options, options.ranks)
-    if options.shard is not None or options.network is not None:
-        raise CommandError("--shard and --network are of --ranks; give that too")
+    if options.shard is not None or options.network is not None or options.batch_size is not None:
+        raise CommandError("--shard, --network and --batch-size are of --ranks; give that too")
     if options.largest_batch:
         return _largest_batch(options)
     if options.run and options.curve is None:
@@ -168,9 +169,9 @@ def _on_cores(options: PlanOptions, cores: int) -> Prediction:
 def _on_ranks(options: PlanOptions, ranks: int) -> int:
     """Print, and write, what each of so many ranks takes. 1 where they do not fit `--memory`."""
     alone = PlanOptions(options.recipe, ranks=ranks)
-    others = ("memory", "target", "threads", "shard", "network", "json", "html")
+    others = ("memory", "target", "threads", "shard", "network", "batch_size", "json", "html")
     if replace(alone, **{name: getattr(options, name) for name in others}) != options:
-        raise CommandError(f"--ranks goes with {', '.join('--' + name for name in others)} alone")
+        raise CommandError(f"--ranks goes with {', '.join('--' + name.replace('_', '-') for name in others)} alone")
     if _saved(options.recipe):
         raise CommandError(f"{options.recipe} is a saved report; --ranks needs the recipe")
     if options.memory is not None and "%" in options.memory:
@@ -179,7 +180,8 @@ def _on_ranks(options: PlanOptions, ranks: int) -> int:
     machine = target_of(options.target)
     threads = worker_count(options.threads, machine)
     network = options.network or Network.parsed(NETWORK)
-    found = predict_ranks(options.recipe, ranks, options.shard, network, machine, threads, memory)
+    asked = (options.recipe, ranks, options.shard, network, machine, threads, memory, options.batch_size)
+    found = predict_ranks(*asked)
     if options.json is not None:
         _write(options.json, json.dumps(found.to_json()))
     if options.html is not None:

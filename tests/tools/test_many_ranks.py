@@ -85,7 +85,7 @@ def test_the_least_number_of_ranks_that_fit_is_named(recipe: str, capsys: pytest
     assert main(["plan", recipe, "--ranks", "8", "--shard", "state", "--json", "found.json"]) == 0
     text = capsys.readouterr().out
     assert "8 ranks, shard='state'" in text
-    assert "each computes 4 rows, the batch of the recipe; all together 32" in text
+    assert "each computes 4 rows, the batch of the recipe: 32 together; --batch-size 4 shares them" in text
     found = json.loads(Path("found.json").read_text())
     rows = found["of_ranks"]
     enough = rows[3]["bytes"]
@@ -97,10 +97,25 @@ def test_the_least_number_of_ranks_that_fit_is_named(recipe: str, capsys: pytest
     assert "no number of ranks up to 1,024 fits 1.00 kB each; shard what ranks hold" in capsys.readouterr().out
 
 
+def test_ranks_share_the_batch_that_is_given(recipe: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["plan", recipe, "--ranks", "4", "--batch-size", "16", "--json", "found.json"]) == 0
+    text = capsys.readouterr().out
+    assert "all share a batch of 16 rows, 4 each" in text
+    found = json.loads(Path("found.json").read_text())
+    assert found["batch_rows"] == 16
+    assert [row["ranks"] for row in found["of_ranks"]] == [1, 2, 4, 8, 16]
+    assert main(["plan", recipe, "--ranks", "4", "--json", "each.json"]) == 0
+    each = json.loads(Path("each.json").read_text())
+    assert each["batch_rows"] is None
+    assert each["of_ranks"][2] == found["of_ranks"][2]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--shard", "state"], "--shard and --network are of --ranks"),
+        (["--shard", "state"], "--shard, --network and --batch-size are of --ranks"),
+        (["--batch-size", "8"], "--shard, --network and --batch-size are of --ranks"),
+        (["--ranks", "4", "--batch-size", "6"], "4 ranks cannot share 6 rows evenly; write --batch-size 4"),
         (["--ranks", "3"], "3 is no power of two"),
         (["--ranks", "4", "--network", "fast"], "'fast' is no network such as 25GB/s,5us"),
         (["--ranks", "4", "--memory", "50%"], "--memory with --ranks is that of each rank"),
