@@ -11,7 +11,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..engine.fit.interruptions import Interruptions
 from ..engine.saving.checkpoint_file import open_checkpoint
+from ..engine.step.step import Step
 from .command_error import CommandError
+from .ranks import ranks_in_words, shard_of
 from .recipes.characters import Progress as Stage
 from .recipes.characters import Settings, python_documentation, read_text, train_characters
 from .recipes.gpt import Settings as GPTSettings
@@ -41,8 +43,6 @@ def run_characters(
 ) -> int:
     """Train a model on the text of `run.data`, by default Python's documentation. The exit code."""
     interruptions = interruptions or Interruptions()
-    if run.ranks is not None:
-        raise CommandError(f"{kind.name} is trained by one process, without ranks; recipes of yours are by many")
     for name in ("epochs", "optimizer"):
         if name in run.given:
             raise CommandError(f"--{name} does not go with {kind.name}; give --steps or --minutes")
@@ -67,9 +67,11 @@ def run_characters(
                 loss_scaling=run.given.get("loss_scaling"),
                 target=run.given.get("target"),
                 cores=run.given.get("cores"),
+                ranks=run.ranks,
+                shard=shard_of(run.shard),
                 resume=run.resume,
                 out=out,
-                on_compiled=lambda step: say(console, str(step.report)),
+                on_compiled=lambda step: _say_of(step, console),
                 on_progress=shown.update,
                 on_interrupted=lambda: saved.append(f"saved {out}; to go on: {to_go_on}"),
                 say=lambda word: say(console, word),
@@ -81,11 +83,19 @@ def run_characters(
     try:
         say(console, f"held-out text: {_figures(trained.held_out())}")
         say(console, f"saved {out}; it writes:\n")
-        say(console, trained.sample(_SAMPLE, seed=run.given.get("seed", 0)).expandtabs())
+        if trained.writes:
+            say(console, trained.sample(_SAMPLE, seed=run.given.get("seed", 0)).expandtabs())
     except KeyboardInterrupt:
         say(console, f"interrupted; saved {out}")
         return interruptions.exit_code
     return 0
+
+
+def _say_of(step: Step, console: Console) -> None:
+    parallel = step._options.get("ranks")
+    if parallel is not None:
+        say(console, ranks_in_words(step.ranks, parallel.parts))
+    say(console, str(step.report))
 
 
 def _figures(nats: float) -> str:

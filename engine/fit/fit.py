@@ -16,8 +16,7 @@ from rich.console import Console
 from ...ir.printable import printable_lines
 from ..data.loader import Loader
 from ..data.prefetch import prefetched_if_slow
-from ..ranks import RanksError
-from ..ranks.ranks import is_of_all, of_all
+from ..ranks.ranks import of_all
 from ..saving.checkpoint_file import CheckpointError, open_checkpoint
 from ..saving.sharded_file import checkpoint_exists
 from ..step.step import Step
@@ -252,7 +251,7 @@ class Fitting:
                 raise  # what was trained is no good: the checkpoint stays as it was
             except BaseException as error:
                 # Whatever it was, such as a terminal that is gone: what was trained is kept.
-                if saves is not None and not isinstance(error, CheckpointError) and self._can_save(saves, error):
+                if saves is not None:
                     saves.save_before(error)
                 raise
             finally:
@@ -277,11 +276,6 @@ class Fitting:
     def say(self, text: str) -> None:
         """Print a line."""
         self._console.print(printable_lines(text), soft_wrap=True, highlight=False, markup=False)
-
-    def _can_save(self, saves: Saves, error: BaseException) -> bool:
-        """Whether there is something to save, and no rank is alone with the error: all save together."""
-        together = self._ranks.size == 1 or (is_of_all(error) and not isinstance(error, RanksError))
-        return together and not saves.nothing_to_save
 
     def _interrupted(self, saves: Saves | None, error: KeyboardInterrupt) -> None:
         if saves is None or saves.nothing_to_save:

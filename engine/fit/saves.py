@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
+from ..ranks import RanksError
+from ..ranks.ranks import is_of_all
 from ..saving.checkpoint_file import CheckpointError, check_savable
 from ..step.step import Step
 
@@ -69,7 +71,12 @@ class Saves:
         self._save()
 
     def save_before(self, error: BaseException) -> None:
-        """Save before `error` ends the run, and note with it what came of that."""
+        """Save before `error` ends the run, and note with it what came of that. Nothing is saved where no step
+        was done, nor where a rank may be alone with the error: all save together.
+        """
+        together = self._step.ranks.size == 1 or (is_of_all(error) and not isinstance(error, RanksError))
+        if self.nothing_to_save or not together or isinstance(error, CheckpointError):
+            return
         try:
             self.save_at_last()
         except CheckpointError as failure:

@@ -123,8 +123,8 @@ class Step(StepArrays):
         with joined(lives, self._backend) as live:
             self._live = live
             stored = dict(traced.parameters)
-            own = self._sharded_parameters()
-            cut = own.cut if own.types else None
+            sharded, begin = self._sharded_parameters(), hashlib.blake2b(digest_size=16)
+            cut = (lambda whole: sharded.cut(_seen(begin, whole))) if sharded.types else None
             self._parameters, self._buffers = taken_in(live, model, shared, self._backend, seed, stored, cut)
             on_host = [i - traced.state_range.start for i in planned.plan.transfers.numbers]
             self._state = own_memory(self._backend, traced.state, traced.initial_state(), on_host)
@@ -132,7 +132,7 @@ class Step(StepArrays):
             self._masters.fill({name: p.initial for name, p in model.stored_parameters()}, seed)
             self._rates = LearningRates(traced.optimizer, self._state)
             self._first = self._add(traced, planned)
-        self._check_start()
+        self._check_start(begin)
         self._gradients = Gradients(self)
         own = [type.shape for _, type in traced.batch]
         self._buckets = Buckets("the step", own, self._traced, self._padded_program) if self._pads else None
@@ -171,15 +171,16 @@ class Step(StepArrays):
             text = f"{planned.plan.arena_bytes}\n{planned.plan.graph}"
             self._ranks.agree(hashlib.sha256(text.encode()).hexdigest(), "graph")
 
-    def _check_start(self) -> None:
-        """Raise `RanksError` on all ranks where they do not begin with the same numbers."""
+    def _check_start(self, digest: Any) -> None:
+        """Raise `RanksError` on all ranks where they do not begin with the same numbers: `digest` is of parameters that
+        each has a shard of.
+        """
         if self._ranks is None or self._ranks.size == 1:
             return
         self._ranks.agree(int(self._key), "seed")
-        digest = hashlib.blake2b(digest_size=16)
         whole = {} if self._sharded_parameters().types else self._parameters
         for array in (*whole.values(), *self._buffers.values()):
-            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+            _seen(digest, array)
         self._ranks.agree(digest.hexdigest(), "set of initial parameters")
 
     def _carried(self) -> list[Array]:
@@ -506,3 +507,9 @@ class Step(StepArrays):
         """The key of the draws of one more bound function."""
         self._bound += 1
         return key_of_draws(int(self._key), self._bound)
+
+
+def _seen(digest: Any, array: Array) -> Array:
+    """The array, after a digest has taken it in."""
+    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return array

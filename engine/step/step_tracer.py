@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import optree
 
-from ...ir import ArrayType
+from ...ir import ArrayType, Node, Value
+from ...ir.ops import movement
 from ...passes.autodiff.backward import add_backward
 from ...passes.graph.reached import reached
 from .. import array_api as xp
@@ -179,8 +180,8 @@ class StepTracer:
         check_not_assigned(assigned, narrow, "the loss function")
         inputs.parameters = [binding.value(p) for _, p in self.parameters]
         inputs.buffers = [binding.value(b) for _, b in self.buffers]
-        wrt = [values[p].value for _, p in self.trained]
-        nodes = trace.builder.nodes[begin:]
+        wrt, reshapes = _before_reshapes([values[p].value for _, p in self.trained])
+        nodes = [*reshapes, *trace.builder.nodes[begin:]]
         depending = reached([loss.value])
         if depending.isdisjoint(wrt):
             what = "loss_fn returned a loss that depends on no trained parameter"
@@ -323,3 +324,18 @@ class StepTracer:
                     f"{kind} makes the {what} {name}, {wanted[1]} of shape {wanted[0]}, {got[1]} of shape {got[0]}; "
                     "an update keeps shapes and dtypes"
                 )
+
+
+def _before_reshapes(parameters: Sequence[Value]) -> tuple[list[Value], list[Node]]:
+    """What is differentiated by for parameters, some of which are shards gathered and reshaped, and these reshapes.
+    Where a model reshapes one once more, the trace reads what lies before the first reshape.
+    """
+    found: list[Value] = []
+    reshapes: list[Node] = []
+    for value in parameters:
+        node = value.node
+        if node is not None and node.op is movement.reshape:
+            reshapes.append(node)
+            value = node.inputs[0]
+        found.append(value)
+    return found, reshapes

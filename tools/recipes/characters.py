@@ -17,11 +17,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...engine import nn, optim
+from ...engine.data.batches import share_of
 from ...engine.fit.interruptions import Interruptions
+from ...engine.fit.meetings import Meetings
 from ...engine.fit.saves import Saves
 from ...engine.nn import functional as F
-from ...engine.saving.checkpoint_file import CheckpointError, check_names, open_checkpoint
+from ...engine.ranks import Ranks, one
+from ...engine.ranks.ranks import of_all
+from ...engine.saving.checkpoint_file import check_names, open_checkpoint
 from ...engine.step.compile_step import compile_step
+from ...engine.step.data_parallel import Shard
 from ...engine.step.refusal import MemoryBudgetError
 from ...engine.step.step import Step
 from ...engine.tracing.precisions import is_precision
@@ -194,21 +199,34 @@ class TrainedModel:
     def __init__(self, step: Step, corpus: Corpus, settings: Settings) -> None:
         self.step = step
         self.corpus = corpus
-        self._size = self._rows = settings.batch_size
+        parallel = step._options.get("ranks")
+        self._size = settings.batch_size
+        self._rows = self._size if parallel is None else self._size // parallel.parts
+        # Where each rank has a shard of the parameters, a function of the model is of all ranks together.
+        self._alone = step.ranks if step._parameter_shards is None else one()
         self._judge = step.bind(_held_out_sum)
         self._logits = step.bind(lambda model, tokens: model(tokens)[0])
 
     def held_out(self, most: int | None = None, check: Callable[[], None] = lambda: None) -> float:
         """Nats per character of the held-out text, or of `most` batches of it; after each, `check` is called.
 
-        The batches are those of training, or smaller ones where a budget has no room for these.
+        The batches are those of training, or smaller ones where a budget has no room for these. Ranks share them, and
+        all give the same figure.
         """
-        total, count = 0.0, 0
-        for x, y in self.corpus.held_out_batches(self._size, most):
-            total += self._sum_of(x, y)
-            count += int((y != _IGNORED).sum())
-            check()
-        return total / count
+        ranks = self._alone
+        mine: dict[int, tuple[float, int]] = {}
+        for number, (x, y) in enumerate(self.corpus.held_out_batches(self._size, most)):
+            if number % ranks.size == ranks.rank:
+                mine[number] = self._sum_of(x, y), int((y != _IGNORED).sum())
+                check()
+        found = {number: sums for theirs in ranks.gather(mine) for number, sums in theirs.items()}
+        totals, counts = zip(*(found[number] for number in sorted(found)))
+        return sum(totals) / sum(counts)
+
+    @property
+    def writes(self) -> bool:
+        """Whether this rank takes part in `sample`: rank 0 does, and the others where it needs their parameters."""
+        return self._alone.rank == 0
 
     def _sum_of(self, x: Array, y: Array) -> float:
         start, total = 0, 0.0
@@ -270,6 +288,8 @@ def train_characters(
     loss_scaling: str | None = None,
     target: str | None = None,
     cores: int | None = None,
+    ranks: Ranks | None = None,
+    shard: Shard = None,
     resume: str | None = None,
     out: str | None = None,
     on_compiled: Callable[[Step], None] | None = None,
@@ -287,6 +307,9 @@ def train_characters(
     minutes, and when Ctrl-C is pressed: then `on_interrupted` is called, and `KeyboardInterrupt` goes on. `resume`
     takes one up, with its budget, its precision, its scale of the loss, its target and its cores, to the same bits.
     `say` reports what goes wrong with a checkpoint, and what differs.
+
+    Of a model that `ranks` train every rank calls this with the same arguments, and gets the same figures. A checkpoint
+    is of so many parts of a batch, and a run that goes on has as many, also where it is one process.
 
     Raises `DataError` for a text that is too short, `CommandError` where a checkpoint is of another run.
     """
@@ -309,11 +332,14 @@ def train_characters(
         allow, precision = allow or earlier.allow, precision or earlier.precision
         loss_scaling, target = loss_scaling or earlier.loss_scaling, target or earlier.target
         cores = cores or earlier.cores
+        ranks = one() if ranks is None and earlier.parts is not None else ranks
     check_allow(allow, memory)
     settings = settings() if isinstance(settings, type) else settings
     if steps is None and minutes is None:
         minutes = DEFAULT_MINUTES
     corpus = Corpus(text, settings.context)
+    if ranks is not None:
+        ranks.agree(_digest(text), "text")
     step = compile_step(
         (settings if earlier is None else earlier).model(len(corpus.characters)),
         loss,
@@ -328,6 +354,9 @@ def train_characters(
         loss_scaling=loss_scaling_of(loss_scaling),
         allow=allow,
         seed=settings.seed,
+        ranks=ranks,
+        shard=shard,
+        parts=None if earlier is None else earlier.parts,
     )
     if resume is not None and earlier is not None:
         load_checkpoint(step, resume, {settings.name: earlier.text}, say)
@@ -335,7 +364,7 @@ def train_characters(
         on_compiled(step)
     trained = TrainedModel(step, corpus, settings)
     kept = {"memory": memory, "allow": allow, "precision": precision, "loss_scaling": loss_scaling}
-    kept |= {"target": target, "cores": cores}
+    kept |= {"target": target, "cores": cores, "parts": None if ranks is None else step._options["ranks"].parts}
     metadata = {"settings": asdict(settings), "digest": _digest(text), **kept}
     run = _Run(trained, settings, steps, minutes, metadata, on_progress, began, interruptions)
     if out is not None:
@@ -362,6 +391,7 @@ class _Earlier:
     loss_scaling: str | None
     target: str | None
     cores: int | None
+    parts: int | None
 
     @staticmethod
     def read(path: str, kind: type[Settings]) -> _Earlier:
@@ -387,6 +417,7 @@ class _Earlier:
                 "loss_scaling": is_loss_scaling,
                 "target": is_text,
                 "cores": is_cores,
+                "parts": is_count,
             }
             given = {name: rest.get(name) for name in checks}
             for name, value in given.items():
@@ -454,6 +485,8 @@ class _Run:
         self.began = began
         self.saves: Saves | None = None
         self.interruptions = interruptions
+        self.ranks = trained.step.ranks
+        self.meetings = Meetings(self.ranks, each_step=False)
 
     def metadata(self) -> dict[str, str]:
         """What a checkpoint says of the run: the minutes too, as long as they are to settle the number of steps."""
@@ -462,22 +495,25 @@ class _Run:
 
     def go(self, on_interrupted: Callable[[], None] | None) -> None:
         step, saves = self.trained.step, self.saves
+        # What judges is alone between its batches: other ranks may have one more.
+        check = self.interruptions.check if self.ranks.size == 1 else lambda: None
         try:
-            self.interruptions.check()
+            self._meet()
             settled = math.inf if self.steps is not None else self._time_to_settle()
             while self.steps is None or step.steps < self.steps:
                 value = self._one_step()
-                self.interruptions.check()
-                held_out = None
-                settles = self.steps is None and time.perf_counter() > settled
+                held_out, settles, saves_now = None, False, False
+                if self.meetings.is_due():
+                    saves_now = self._meet()
+                    # The clock is that of rank 0.
+                    settles = self.steps is None and self.ranks.broadcast(time.perf_counter() > settled)
                 if settles:
                     self.steps = _QUARTER * step.steps
                 if self.steps is not None and (settles or self._is_due(step.steps)):
                     most = None if step.steps == self.steps else _MOST_BATCHES
-                    held_out = self.trained.held_out(most, self.interruptions.check)
-                    if saves and step.steps < self.steps:
-                        saves.save()
-                elif saves and saves.is_due:
+                    held_out = self.trained.held_out(most, check)
+                    saves_now = step.steps < self.steps
+                if saves and saves_now:
                     saves.save()
                 self.on_progress(Progress(step.steps, self.steps, value, held_out, time.perf_counter() - self.began))
             if saves:
@@ -489,17 +525,25 @@ class _Run:
                     on_interrupted()
             raise
         except BaseException as error:
-            if saves and not saves.nothing_to_save and not isinstance(error, CheckpointError):
+            if saves:
                 saves.save_before(error)
             raise
+
+    def _meet(self) -> bool:
+        """Raise `KeyboardInterrupt` on all ranks where one got a signal. Whether a checkpoint is due."""
+        agreed = self.meetings.hold(self.interruptions.came, self.saves is not None and self.saves.is_due)
+        if agreed.interrupted:
+            raise of_all(KeyboardInterrupt())
+        return agreed.saves
 
     def _one_step(self) -> float:
         step, settings = self.trained.step, self.settings
         batch = self.trained.corpus.batch(settings.batch_size, settings.seed, step.steps)
+        mine = share_of(self.ranks, settings.batch_size)
         # Until the number of steps is known, that of a run which still is in its first quarter.
         steps = self.steps or _QUARTER * (step.steps + 1)
         step.learning_rate = settings.optimizer(steps).learning_rate(step.steps)
-        return float(step(batch))
+        return float(step({name: tokens[mine] for name, tokens in batch.items()}))
 
     def _time_to_settle(self) -> float:
         """When a quarter of the time for steps is over, after what the evaluations will take."""

@@ -174,3 +174,29 @@ def test_a_connection_without_the_token_is_closed(peers: list[Peer]):
     stranger.close()
     peers[0].socket.shutdown(socket.SHUT_WR)
     assert str(peers[1].hear("stop")).startswith("rank 0 of 3")
+
+
+VERSIONS = """
+import importlib.metadata, os
+
+if os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK")) == "1":
+    installed = importlib.metadata.version
+    importlib.metadata.version = lambda name: "1.99.0" if name == "numba" else installed(name)
+
+import gradloom as gl
+
+try:
+    gl.ranks.mpi()
+except gl.ranks.RanksError as error:
+    print(f"heard: {error}\\n", end="", flush=True)
+    raise
+"""
+
+
+@pytest.mark.mpi
+def test_another_version_of_a_package_is_said_by_name_on_all_ranks(tmp_path: Path):
+    code, output = run_program(2, VERSIONS, tmp_path, ("-disable-auto-cleanup",))
+    assert code != 0
+    said = r"rank 1 has another version of a package than rank 0: .*numba 1\.99\.0.*, not .*numba \d"
+    assert len(re.findall(f"heard: {said}", output)) == 2, output
+    assert len(re.findall(f"RanksError: {said}", output)) == 1, output

@@ -87,6 +87,59 @@ def test_shards_are_as_many_times_smaller_and_change_no_bit():
         assert plan.report.parameter_bytes <= 1.01 * whole.parameter_bytes / ranks
 
 
+class Reshaped(nn.Module):
+    """Parameters that are read as they are, and reshaped by the model itself."""
+
+    def __init__(self):
+        self.table, self.odd = nn.Parameter(np.ones((2, 6), np.float32)), nn.Parameter(np.ones((3, 3), np.float32))
+        self.row = nn.Parameter(np.ones((1, 12), np.float32))
+
+    def forward(self, x):
+        scaled = x * self.table.reshape(1, 12) + self.table[0, 0] + self.row
+        return scaled.sum() + (self.odd.reshape(9)[:4] * x[0, :4]).sum() + (self.odd * x[0, :9].reshape(3, 3)).sum()
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_sharded_parameter_that_the_model_reshapes_is_trained(accumulate: int):
+    batch = batch_of()
+    found = []
+    for shard in (None, "parameters"):
+        options = {"ranks": gl.ranks.one(), "shard": shard, "accumulate": accumulate}
+        step = gl.compile_step(Reshaped(), lambda m, b: m(b["x"]) ** 2, gl.optim.SGD(1e-3), batch, **options)
+        step(batch)
+        found.append(step.parameters())
+    for name, expected in found[0].items():
+        assert not np.array_equal(expected, np.ones_like(expected))
+        np.testing.assert_array_equal(found[1][name], expected)
+
+
+UNSEEDED = """
+import gradloom as gl
+import numpy as np
+from gradloom import nn
+
+ranks = gl.ranks.mpi()
+rng = np.random.default_rng(ranks.rank)  # as one without a seed: others on each rank
+for shard in (None, "state", "parameters"):
+    model = nn.Linear(4, 3)
+    nn.init.constant_(model.weight, rng.standard_normal((3, 4)).astype(np.float32))
+    try:
+        gl.compile_step(
+            model, lambda m, x: m(x).sum(), gl.optim.SGD(0.1), np.ones((8, 4), np.float32), ranks=ranks, shard=shard
+        )
+    except gl.ranks.RanksError as error:
+        print(f"{shard}: {error}\\n", end="", flush=True)
+"""
+
+
+@pytest.mark.mpi
+def test_ranks_that_begin_with_other_parameters_are_named_before_the_first_step(tmp_path: Path):
+    code, output = run_program(2, UNSEEDED, tmp_path)
+    assert code == 0, output
+    said = re.findall(r"(\w+): rank 1 has another set of initial parameters than rank 0", output)
+    assert sorted(said) == sorted(["None", "state", "parameters"] * 2), output
+
+
 def test_an_optimizer_that_needs_whole_parameters_has_no_shards():
     muon = gl.optim.groups({gl.optim.ndim(2): gl.optim.Muon(0.02)}, default=gl.optim.AdamW(1e-3))
     for optimizer in (gl.optim.Adafactor(1e-2), muon):
