@@ -73,6 +73,8 @@ class OfRanks:
     count: float
     """Messages sent in a step."""
     exactly: bool
+    recomputes: float = 0.0
+    """Time that recomputing adds so that the rank fits its memory, as a part of that without."""
 
     @property
     def nbytes(self) -> float:
@@ -91,7 +93,8 @@ def of_plan(plan: StepPlan, ranks: int) -> OfRanks:
     sends = traffic(plan.plan.graph, plan.plan.threads, plan.plan.target)
     compute, whole = sends.unit_nanoseconds, sends.unit_nanoseconds + sends.exposed_nanoseconds
     times = compute, sends.nanoseconds, whole
-    return OfRanks(ranks, held, plan.report.arena_bytes, *times, sends.sent_bytes, sends.messages, exactly=True)
+    sent = sends.sent_bytes, sends.messages
+    return OfRanks(ranks, held, plan.report.arena_bytes, *times, *sent, True, plan.slowdown)
 
 
 @dataclass(frozen=True)
@@ -115,9 +118,14 @@ class RanksPrediction:
         return next(one for one in self.found if one.ranks == self.asked)
 
     @property
+    def fitting(self) -> list[int]:
+        """The numbers of ranks, each of which fits the memory."""
+        return [one.ranks for one in self.found if self.memory is None or one.nbytes <= self.memory]
+
+    @property
     def least(self) -> int | None:
-        """The least number of ranks, each of which fits the memory; `None` where none does."""
-        return next((one.ranks for one in self.found if self.memory is None or one.nbytes <= self.memory), None)
+        """The least number of them; `None` where there is none."""
+        return min(self.fitting, default=None)
 
     def __str__(self) -> str:
         one, most = self.of_asked, max(other.nbytes for other in self.found)
@@ -134,7 +142,10 @@ class RanksPrediction:
             bar = "#" * max(1, round(_BAR * other.nbytes / most))
             mark = "*" if other.ranks == self.asked else " " if other.exactly else "~"
             rows = self.rows // other.ranks if self.shared else self.rows
-            lines.append(f"{mark} {other.ranks:>6}  {rows:>11,}  {sizes}  {times}  {other.efficiency:>8.0%}  {bar}")
+            more = f"  +{other.recomputes:.1%} recomputed" if other.recomputes else ""
+            lines.append(
+                f"{mark} {other.ranks:>6}  {rows:>11,}  {sizes}  {times}  {other.efficiency:>8.0%}  {bar}{more}"
+            )
         if not all(other.exactly for other in self.found):
             lines.append("~ reckoned from the others, which are planned to the byte")
         return "\n".join([*lines, *self._fits()])
@@ -159,6 +170,10 @@ class RanksPrediction:
         if self.least is None:
             less = "" if self.shard == "parameters" else "; shard what ranks hold: --shard parameters"
             return [f"no number of ranks up to {self.found[-1].ranks:,} fits {human(self.memory)} each{less}"]
+        too_few = [one.ranks for one in self.found if one.ranks > self.least and one.ranks not in self.fitting]
+        if too_few:
+            others = "more" if self.fitting == [self.least] else ", ".join(f"{n:,}" for n in too_few)
+            return [f"{self.least} is the least number of ranks that fit {human(self.memory)} each; {others} do not"]
         return [f"{self.least} rank{'s' * (self.least != 1)} or more fit {human(self.memory)} each"]
 
     def to_json(self) -> dict[str, Any]:
@@ -172,6 +187,7 @@ class RanksPrediction:
                 "seconds": 1e-9 * one.step,
                 "compute_seconds": 1e-9 * one.compute,
                 "message_seconds": 1e-9 * one.messages,
+                "recompute_slowdown": one.recomputes,
                 "bytes_sent": round(one.sent),
                 "messages": round(one.count),
                 "planned": one.exactly,
@@ -226,7 +242,8 @@ def predict_ranks(
     batch_size: int | None = None,
 ) -> RanksPrediction:
     """Plan a recipe for `asked` ranks, and for others from 1 to `MOST_RANKS`. Each computes the batch of the recipe, or
-    its share of `batch_size` rows, where there is one for each at least. Nothing is allocated.
+    its share of `batch_size` rows, where there is one for each at least, and recomputes what it must to fit `memory`.
+    Nothing is allocated.
 
     Raises `CommandError` for a batch that ranks cannot share.
     """
@@ -238,7 +255,7 @@ def predict_ranks(
         raise CommandError(f"{asked} ranks cannot share {batch_size} rows evenly; write --batch-size {near}")
     connected = network.of(target)
     began = time.process_time()
-    found: dict[int, OfRanks] = {}
+    plans: dict[int, StepPlan] = {}
     slowest = 0.0
     counts = [2**i for i in range(int(math.log2(MOST_RANKS)) + 1)]
     if batch_size is not None:
@@ -248,12 +265,16 @@ def predict_ranks(
         before = time.process_time()
         if ranks not in counts:
             continue
-        if len(found) >= 2 and before - began + slowest > _SECONDS:
+        if len(plans) >= 2 and before - began + slowest > _SECONDS:
             break
         of_all = ranks * rows if batch_size is None else rows
-        found[ranks] = of_plan(_planned(recipe, ranks, of_all, shard, connected, threads), ranks)
+        plans[ranks] = _planned(recipe, ranks, of_all, shard, connected, threads)
         slowest = max(slowest, time.process_time() - before)
+    found = {n: of_plan(plan, n) for n, plan in plans.items()}
     everything = [found.get(n) or _reckoned(found, n, network) for n in counts]
+    if memory is not None:
+        fitted = _fitted(plans, min(asked, _MOST_PLANNED), memory)
+        everything = [_within(one, fitted, memory) for one in everything]
     return RanksPrediction(asked, shard, rows, batch_size is not None, network, threads, memory, everything)
 
 
@@ -275,6 +296,40 @@ def _reckoned(found: dict[int, OfRanks], ranks: int, network: Network) -> OfRank
     messages = count * network.latency_ns + sent / network.gb_per_second
     exposed = (many.step - many.compute) / many.messages if many.messages else 0.0
     return OfRanks(ranks, held, arena, compute, messages, compute + exposed * messages, sent, count, exactly=False)
+
+
+def _fitted(plans: dict[int, StepPlan], first: int, memory: int) -> dict[int, OfRanks]:
+    """Those numbers of ranks that fit `memory` because they recompute: `first`, and the least of them. Few are looked
+    at, since where one number fits more do: what a rank holds does not grow with it. One rank sends nothing, and may
+    fit where no others do.
+    """
+    open = [n for n in sorted(plans) if plans[n].report.total_bytes > memory]
+    found: dict[int, OfRanks] = {}
+    low, high = 0, len(open)
+    at = open.index(first) if first in open else high // 2
+    while low < high:
+        plan = plans[open[at]].fitting(memory)
+        if plan is None:
+            low = at + 1
+        else:
+            found[open[at]], high = of_plan(plan, open[at]), at
+        at = (low + high) // 2
+    if not found and open[:1] == [1] and (plan := plans[1].fitting(memory)) is not None:
+        found[1] = of_plan(plan, 1)
+    return found
+
+
+def _within(one: OfRanks, fitted: dict[int, OfRanks], memory: int) -> OfRanks:
+    """The same ranks within `memory`, if they fit: as planned, or as the next fewer that were planned to fit."""
+    fewer = max((n for n in fitted if n <= one.ranks), default=None)
+    if one.nbytes <= memory or fewer is None:
+        return one
+    near = fitted[fewer]
+    if fewer == one.ranks:
+        return near
+    compute = one.compute * (1 + near.recomputes)
+    later = {"compute": compute, "step": one.step + compute - one.compute, "recomputes": near.recomputes}
+    return replace(one, arena=min(near.arena, memory - one.held), exactly=False, **later)
 
 
 def _specs(recipe: str) -> tuple[Any, ...]:

@@ -112,6 +112,11 @@ class StepPlan:
         with compiling(), compile_progress("plans of a step"):
             return self._plans.largest_batch(limit)
 
+    def fitting(self, limit: int) -> StepPlan | None:
+        """The plan of the same step that `memory=limit` chooses; None where no plan takes so few bytes."""
+        with compiling(), compile_progress("plans of a step"):
+            return self._plans.fitting(limit)
+
     def curve(self, points: int = 12) -> list[CurvePoint]:
         """Memory against time: plans from the fastest to the smallest, at most `points` of them."""
         with compiling(), compile_progress("plans of a step"):
@@ -202,6 +207,12 @@ class StepPlans:
                 raise refusal(self, limit)
         self.planner.dump(choice)
         return self.planned(choice, limit)
+
+    def fitting(self, limit: int) -> StepPlan | None:
+        """The fastest plan of at most `limit` bytes; None where there is none."""
+        spare = limit - self.held_bytes
+        choice = self.planner.fastest_within(spare) if spare >= 0 else None
+        return None if choice is None else self.planned(choice, limit)
 
     def nanoseconds(self, choice: Choice) -> float:
         """The time that a plan is predicted to take."""

@@ -11,6 +11,7 @@ from gradloom import nn
 from gradloom.engine.compile.targets import target_of
 from gradloom.tools import many_ranks
 from gradloom.tools.cli import main
+from gradloom.tools.find_recipe import make_recipe
 from gradloom.tools.many_ranks import Network, OfRanks, predict_ranks
 
 RECIPE = """
@@ -148,3 +149,28 @@ def test_what_a_rank_computes_does_not_grow_with_their_number(recipe: str, monke
     assert many.exactly
     assert many.count > few.count
     assert 0.9 < many.compute / few.compute < 1.1
+
+
+def test_ranks_recompute_to_fit_their_memory(recipe: str, capsys: pytest.CaptureFixture[str]):
+    """What is said to fit does so in a step with that budget, and the next fewer ranks do not fit it."""
+    Path("model.py").write_text(
+        RECIPE.replace(
+            "nn.Tanh(), ", "*[layer for _ in range(6) for layer in (nn.Tanh(), nn.Linear(64, 64))], "
+        ).replace("(4, 8)", "(512, 8)")
+    )
+    assert main(["plan", recipe, "--ranks", "8", "--shard", "state", "--json", "free.json"]) == 0
+    free = json.loads(Path("free.json").read_text())["of_ranks"]
+    memory = free[3]["bytes"] - free[3]["arena_bytes"] // 6
+    options = ["--ranks", "8", "--shard", "state", "--memory", f"{memory}B"]
+    assert main(["plan", recipe, *options, "--json", "found.json"]) == 0
+    assert "recomputed" in capsys.readouterr().out
+    found = json.loads(Path("found.json").read_text())
+    of_8 = found["of_ranks"][3]
+    assert of_8["planned"]
+    assert of_8["bytes"] <= memory < free[3]["bytes"]
+    assert of_8["recompute_slowdown"] > 0
+    assert all(row["bytes"] <= memory for row in found["of_ranks"] if row["ranks"] >= found["least_ranks"])
+    model, loss_fn, optimizer, _ = make_recipe(recipe)
+    batch = {name: gl.spec((4096, 8)) for name in ("x", "y")}
+    plan = gl.plan_step(model, loss_fn, optimizer, batch, memory=memory, ranks=8, parts=8, shard="state")
+    assert plan.report.total_bytes == of_8["bytes"]
