@@ -105,7 +105,7 @@ def test_a_chain_is_recomputed_by_a_planner_and_a_loop_by_a_variant():
     planner = planned("a chain", 0.5).report.planner
     assert planner != "none"
     assert {one.removesuffix(" in loops") for part in planner.split(", ") for one in part.split("+")} <= PLANNERS.keys()
-    assert planned("a loop", 0.2).report.variant.startswith("checkpoint-scans")
+    assert planned("a loop", 0.0).report.variant.startswith("checkpoint-scans")
 
 
 def test_without_a_budget_the_pipeline_itself_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
