@@ -56,7 +56,7 @@ def _pairs(graph: Graph) -> dict[Node, Node]:
                 and value.type.nbytes >= _LEAST_BYTES
                 and is_float(value.type.dtype)
                 and squeezed(value.type.shape) == node.attrs["domain"]
-                and tile_rows(*value.type.shape)
+                and tile_rows(value.type.shape[0], value.type.shape[1])
                 and not is_long(value.type.shape[0], value.type.shape[1], _terms(dot))
             ):
                 pairs[node] = dot
