@@ -15,6 +15,7 @@ from .fusion.library_epilogue import FuseLibraryEpilogue
 from .fusion.matmul_epilogue import FuseMatmulEpilogue
 from .fusion.narrow_products import NarrowProducts
 from .fusion.own_casts import OwnCasts
+from .fusion.pair_products import PairProducts
 from .fusion.prologue import FusePrologue
 from .fusion.regions import Fuse
 from .graph.rewrite import Pass, for_target, rewrite_nodes, with_bodies
@@ -89,6 +90,7 @@ def preparation(
         PrepackWeights(),  # after the last pass that makes loops, before which weights are packed
         PushCasts(),  # weights that loops read are bfloat16, or not rounded before the loop
         Canonicalize(),  # from here on the laws hold that fusion and lowering rely on
+        *([PairProducts()] if target.multiplies_pairs else []),  # where `NarrowProducts` runs on a GPU
         NarrowProducts(),  # after canonicalize, whose products are matrices; before it is decided what to keep
         OnePassVariance(),  # needs to know which arrays are contiguous
         FuseLibraryEpilogue(),  # as late as that, and no later: a library's call is the same whatever is kept

@@ -48,6 +48,8 @@ class Target:
     """To load or store some elements of a vector takes as long as all of them."""
     matmul: Literal["registers", "blas", "blocks"]
     """What multiplies matrices of floats: register tiles of our own, BLAS, or the blocks of a GPU."""
+    multiplies_pairs: bool = False
+    """An instruction multiplies pairs of bfloat16 and adds them to float32: `vdpbf16ps`."""
 
     cores: int = 2
     """Cores of a CPU that share a step: tiles and parts of sums are cut so that there are enough for as many. It fixes
@@ -131,8 +133,8 @@ class Target:
 
     @staticmethod
     def cpu(name: str | None = None) -> Target:
-        """The CPU with these instructions: "avx512", "avx2", "sse", "neon" or "generic"; by default that of
-        `GRADLOOM_TARGET`, or this machine's.
+        """The CPU with these instructions: "avx512", "avx512_bf16", "avx2", "sse", "neon" or "generic"; by
+        default that of `GRADLOOM_TARGET`, or this machine's, which is never "avx512_bf16".
 
         Raises `TargetError` for any other name.
         """
@@ -241,6 +243,14 @@ _CPUS = {
     target.name: target
     for target in (
         Target(name="avx512", vector_bytes=64, vector_registers=32, masked=True, matmul="registers"),
+        Target(
+            name="avx512_bf16",
+            vector_bytes=64,
+            vector_registers=32,
+            masked=True,
+            matmul="registers",
+            multiplies_pairs=True,
+        ),
         Target(name="avx2", vector_bytes=32, vector_registers=16, masked=False, matmul="registers"),
         Target(name="sse", vector_bytes=16, vector_registers=16, masked=False, matmul="registers"),
         Target(name="neon", vector_bytes=16, vector_registers=32, masked=False, matmul="registers"),

@@ -16,6 +16,7 @@ from gradloom.ir import OPS, Array, Graph
 from gradloom.passes.memory.plan import Plan
 from gradloom.runtime.codegen.group_product import plain_group_product
 from gradloom.runtime.codegen.intrinsics import ARRAY_DTYPES
+from gradloom.runtime.codegen.pair_product import plain_pair_columns, plain_pair_product, plain_pair_row
 from gradloom.runtime.codegen.tile_copy import plain_tile_copy
 from gradloom.runtime.codegen.tile_dots import plain_tile_dots
 from gradloom.runtime.codegen.tile_product import plain_tile_product
@@ -277,6 +278,9 @@ class _Machine:
         dtype = np.dtype(ARRAY_DTYPES[short])
         return plain_tile_dots(self.array(dtype), dtype.itemsize, rows, columns)
 
+    def pair_product(self, rows: int, vectors: int) -> Callable[..., None]:
+        return plain_pair_product(self.array(np.dtype("u2")), self.array(np.dtype("f4")), rows)
+
     def tile_copy(self, itemsize: int, n: int) -> Callable[..., None]:
         return plain_tile_copy(self.array(np.dtype(f"i{itemsize}")), n)
 
@@ -295,6 +299,9 @@ class _Machine:
         names["group_product"] = self.group_product
         names["pack_square"], names["unpack_square"] = self.pack_square, self.unpack_square
         names["tile_product"] = self.tile_product
+        names["pair_columns"] = plain_pair_columns(self.array(np.dtype("u2")))
+        names["pair_row"] = plain_pair_row(self.array(np.dtype("u2")))
+        names["pair_product"] = self.pair_product
         names["tile_copy"] = self.tile_copy
         names["tile_dots"] = self.tile_dots
         names["tile_transpose"] = self.tile_transpose

@@ -9,9 +9,9 @@ import numpy as np
 
 from ..builder import Builder
 from ..complex_parts import product
-from ..graph import Value
+from ..graph import Node, Value
 from ..op import OPS, Attrs, Op, Recompute, TypeRuleError, declare
-from ..types import BOOL, FLOAT32, Array, ArrayType, DType, is_half
+from ..types import BFLOAT16, BOOL, FLOAT32, Array, ArrayType, DType, is_half
 from .added import declare_added
 from .elementwise import cast
 
@@ -23,11 +23,15 @@ def free_axes(type: ArrayType, contract: Sequence[int], batch: Sequence[int]) ->
     return tuple(i for i in range(type.ndim) if i not in contract and i not in batch)
 
 
-def _dot_type(x: ArrayType, y: ArrayType, contract: Pair, batch: Pair, dtype: DType | None = None) -> ArrayType:
+def _dot_type(
+    x: ArrayType, y: ArrayType, contract: Pair, batch: Pair, dtype: DType | None = None, factors: DType | None = None
+) -> ArrayType:
     if x.dtype != y.dtype or x.dtype == BOOL:
         raise TypeRuleError(f"takes two arrays of one number dtype, got {x} and {y}")
     if dtype is not None and not (is_half(x.dtype) and dtype == FLOAT32):
         raise TypeRuleError(f"gives float32 of two bytes, or the dtype of its operands; got {x}, and dtype {dtype}")
+    if factors is not None and (factors, x.dtype) != (BFLOAT16, FLOAT32):
+        raise TypeRuleError(f"factors that are float32 may be numbers of bfloat16; got {x}, and factors {factors}")
     for t, c, d in ((x, contract[0], batch[0]), (y, contract[1], batch[1])):
         if len({*c, *d}) != len(c) + len(d) or any(not 0 <= a < t.ndim for a in (*c, *d)):
             raise TypeRuleError(f"axes {c} to contract and {d} to batch are not distinct axes of {t}")
@@ -40,7 +44,9 @@ def _dot_type(x: ArrayType, y: ArrayType, contract: Pair, batch: Pair, dtype: DT
     return ArrayType(shape, dtype or x.dtype)
 
 
-def _dot(x: Array, y: Array, contract: Pair, batch: Pair, dtype: DType | None = None) -> Array:
+def _dot(
+    x: Array, y: Array, contract: Pair, batch: Pair, dtype: DType | None = None, factors: DType | None = None
+) -> Array:
     result_type = _dot_type(ArrayType(x.shape, x.dtype), ArrayType(y.shape, y.dtype), contract, batch)
     free_x = free_axes(ArrayType(x.shape, x.dtype), contract[0], batch[0])
     free_y = free_axes(ArrayType(y.shape, y.dtype), contract[1], batch[1])
@@ -69,7 +75,15 @@ def _operand_cotangent(
 
 
 def _dot_vjp(
-    b: Builder, g: Value, o: Value, x: Value, y: Value, contract: Pair, batch: Pair, dtype: DType | None = None
+    b: Builder,
+    g: Value,
+    o: Value,
+    x: Value,
+    y: Value,
+    contract: Pair,
+    batch: Pair,
+    dtype: DType | None = None,
+    factors: DType | None = None,
 ) -> tuple[Value, Value]:
     g = g if g.type.dtype == x.type.dtype else cast(b, g, dtype=x.type.dtype)
     return (
@@ -101,6 +115,11 @@ def _dot_batch(attrs: Attrs, length: int) -> Attrs:
     return {**attrs, "contract": (later(cx), later(cy)), "batch": ((0, *later(bx)), (0, *later(by)))}
 
 
+def has_bf16_factors(node: Node) -> bool:
+    """Whether a product of float32 says that both factors are numbers of bfloat16."""
+    return node.attrs.get("factors") == BFLOAT16
+
+
 dot = declare(
     Op(
         "dot",
@@ -111,7 +130,8 @@ dot = declare(
         _dot_axes,
         _dot_vjp,
         "sum over the axes `contract` of x and y, for every index of the axes `batch`; "
-        "the output has batch axes, free axes of x, free axes of y; of bfloat16 it is float32 where `dtype` says so",
+        "the output has batch axes, free axes of x, free axes of y; of bfloat16 it is float32 where `dtype` says so; "
+        "`factors` says of float32 that both are numbers of it",
         accepts_strides=True,
         can_trap=False,
         recompute=Recompute.COSTLY,

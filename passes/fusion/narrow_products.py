@@ -27,7 +27,7 @@ class NarrowProducts(Pass):
     of_gpus = True
 
     def __call__(self, graph: Graph) -> Graph:
-        if not any(map(_is_widened, graph.nodes)):
+        if not any(map(multiplies_widened, graph.nodes)):
             return graph
         return _Narrower(graph).graph()
 
@@ -47,7 +47,7 @@ class _Narrower:
         gone: set[Node] = set()
         for node in graph.nodes:
             b.origin = node.origin
-            if _is_widened(node):
+            if multiplies_widened(node):
                 factors = [self.narrow(v) for v in node.inputs[:2]]
                 readers = _rounded(node, self.users, self.outputs) if node.op is dot else []
                 attrs = node.attrs if readers else {**node.attrs, "dtype": FLOAT32}
@@ -90,7 +90,7 @@ class _Narrower:
         return self.copies[value]
 
 
-def _is_widened(node: Node) -> bool:
+def multiplies_widened(node: Node) -> bool:
     """Whether a node multiplies what was bfloat16 before."""
     made = [base_of(v).node for v in node.inputs[:2]]
     return node.op.family == "contraction" and all(made) and all(_widens(n) for n in made if n is not None)

@@ -87,7 +87,8 @@ class LoopNest:
     Where the region concatenates values, `body` ends before that: `parts` are its last outputs.
 
     Where the region begins with a dot, `body` is what follows, and its first input is `product`, of which each worker
-    holds the `product_rows` rows of a tile, and the panels that these are made in: sums of `product_terms` terms.
+    holds the `product_rows` rows of a tile, and the panels that these are made in: sums of `product_terms` terms,
+    by pairs of bfloat16 where `product_by_pairs`.
     """
 
     target: Target
@@ -111,6 +112,7 @@ class LoopNest:
     product: Value | None = None
     product_rows: int = 0
     product_terms: int = 0
+    product_by_pairs: bool = False
     together: int = 1
     accumulators: int = 1
     parts: Mapping[Value, Part] = field(default_factory=dict["Value", "Part"])
@@ -165,7 +167,11 @@ class LoopNest:
         if self.product is None or self.target.is_gpu:
             return 0
         return self.panels_at + panel_bytes(
-            self.product_rows, self.product_terms, self.product.type.dtype.itemsize, self.target
+            self.product_rows,
+            self.product_terms,
+            self.product.type.dtype.itemsize,
+            self.target,
+            self.product_by_pairs,
         )
 
     @property
@@ -407,6 +413,7 @@ def loop_nest(region: Node, views: Mapping[Value, View], target: Target, cut: Ro
         m, n = product.output.type.shape
         nest.product, nest.product_rows = body.inputs[0], tile_rows(m, n, target)
         nest.product_terms = product.inputs[0].type.shape[-1]
+        nest.product_by_pairs = contraction.has_bf16_factors(product)
         nest.cut = RowTiles(nest.product_rows, 1, nest.product_rows)
     nest.tiles = max(1, nest.cut.count(nest.rows))
     _sweep(nest)

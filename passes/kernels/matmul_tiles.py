@@ -63,6 +63,8 @@ FAR_BYTES = 4096
 """Rows of a right operand that lie so far apart are on a page each, and those of a section compete for few places of
 the first cache where the distance is a power of two.
 """
+PAIR_VECTORS = 3
+"""Vectors of a row of a tile that multiplies pairs: a section of such a strip stays in the first cache."""
 # Rows or columns of work that packing those of a tile takes as long as, and reading them from the second cache.
 _PACKING, _READING = 12, 1
 # A section of the rows of a tile is packed in at most about this part of the second cache.
@@ -83,6 +85,8 @@ class DotTiles:
     rows of the left operand are fetched ahead. A group of sections of a long sum is added up in `group_bytes` of its
     scratch, which hold a tile.
 
+    Where it multiplies `pairs` of bfloat16, both operands are copied as such, strip by strip and in blocks.
+
     Where the product is made of dot products, `dots` are their tiles instead, rows by columns, of `most_dots`.
     """
 
@@ -99,6 +103,7 @@ class DotTiles:
     block_bytes: int = 0
     group_bytes: int = 0
     depth: int = DEPTH
+    pairs: bool = False
     dots: tuple[tuple[int, int], ...] = ()
     most_dots: tuple[int, int] = (0, 0)
 
@@ -122,8 +127,10 @@ class DotTiles:
         return target.tile_rows(strips(self.columns, itemsize, self.most_vectors, target).width)
 
 
-def dot_tiles(x: View, y: View, copies: int, target: Target) -> DotTiles:
-    """Tiles for the products of x (batch..., m, k) and y (batch..., k, n). So many `copies` may run concurrently."""
+def dot_tiles(x: View, y: View, copies: int, target: Target, pairs: bool = False) -> DotTiles:
+    """Tiles for the products of x (batch..., m, k) and y (batch..., k, n). So many `copies` may run concurrently. By
+    `pairs` where both are numbers of bfloat16.
+    """
     x, y = as_row(x, y)
     far = is_far(x, y, target)
     left = _READING if far else _PACKING
@@ -132,14 +139,17 @@ def dot_tiles(x: View, y: View, copies: int, target: Target) -> DotTiles:
     if target.matmul == "blocks":
         return cut  # a block holds its sums in registers
     packs = _packs(cut.rows, target)
-    if packs and is_turned(x):
-        section = min(x.shape[-1], DEPTH) * dtype.itemsize
+    pairs = pairs and is_by_pairs(x, y, target)
+    if pairs or (packs and is_turned(x)):
+        section = min(x.shape[-1], DEPTH) * (2 if pairs else dtype.itemsize)
         rows = _even(cut.rows, -(-cut.rows * section // (target.l2_bytes // _BLOCK_PART)))
         cut = replace(cut, rows=rows, down=-(-x.shape[-2] // rows))
     if is_by_dots(x, y, DEPTH, target):
         return _in_dots(cut, x, y, target)
     if is_float(dtype) and is_long(x.shape[-2], y.shape[-1], x.shape[-1]):
         cut = replace(cut, group_bytes=target.round_to_line(cut.rows * cut.columns * dtype.itemsize))
+    if pairs:
+        return _in_pairs(cut, x, y, target)
     return _in_registers(replace(cut, far=far), x, y, packs or far, target)
 
 
@@ -265,25 +275,43 @@ def is_long(m: int, n: int, k: int) -> bool:
     return k > group_terms(m, n, k)
 
 
-def row_tiles(x: View, y: View, height: int, target: Target) -> DotTiles:
+def row_tiles(x: View, y: View, height: int, target: Target, pairs: bool = False) -> DotTiles:
     """Tiles of `height` whole rows of the product of two matrices, whose sums are not long, in `panel_bytes` of scratch
     of the worker.
     """
     plain = DotTiles(height, y.shape[1], -(-x.shape[0] // height), 1, 1)
     if is_by_dots(x, y, DEPTH, target):
         return _in_dots(plain, x, y, target)
+    if pairs and is_by_pairs(x, y, target):
+        return _in_pairs(plain, x, y, target)
     packs = _packs(height, target)
     cut = _in_registers(plain, x, y, packs, target)
     return plain if cut.strip_bytes and not packs else cut
 
 
-def panel_bytes(rows: int, terms: int, itemsize: int, target: Target) -> int:
-    """Bytes of scratch that are enough for tiles of whole rows of products with so many terms."""
+def panel_bytes(rows: int, terms: int, itemsize: int, target: Target, pairs: bool = False) -> int:
+    """Bytes of scratch that are enough for tiles of whole rows of products with so many terms, by `pairs` or not."""
+    if pairs:
+        return sum(map(target.round_to_line, pair_bytes(rows, terms, PAIR_VECTORS, target)))
     if not _packs(rows, target):
         return 0
     row_of_strips = target.packed_strips * target.tile_vectors * target.vector_bytes
     left, right = rows * itemsize * min(terms, DEPTH), row_of_strips * min(terms, DEPTH)
     return target.round_to_line(left) + target.round_to_line(right)
+
+
+def is_by_pairs(x: View, y: View, target: Target) -> bool:
+    """Whether register tiles multiply x (batch..., m, k) and y (batch..., k, n), numbers of bfloat16, by pairs."""
+    (m, k), n = x.shape[-2:], y.shape[-1]
+    dense = all(1 in view.strides[-2:] for view in (x, y))
+    wide = n * x.base.type.dtype.itemsize >= NARROW * target.vector_bytes
+    return target.multiplies_pairs and dense and wide and m >= FEW_ROWS and k > 0
+
+
+def pair_bytes(rows: int, terms: int, vectors: int, target: Target) -> tuple[int, int]:
+    """Bytes of a section of so many rows in pairs, and of a strip of vectors, as pairs and before it is transposed."""
+    pairs = -(-min(terms, DEPTH) // 2)
+    return 4 * rows * pairs, 2 * vectors * target.vector_bytes * pairs
 
 
 def is_transposed(y: View) -> bool:
@@ -301,6 +329,21 @@ def _in_dots(cut: DotTiles, x: View, y: View, target: Target) -> DotTiles:
     (m, n), most = (x.shape[-2], y.shape[-1]), most_dots(x.shape[-2], y.shape[-1], target)
     rows, columns = {cut.rows, m - (cut.down - 1) * cut.rows}, {cut.columns, n - (cut.across - 1) * cut.columns}
     return replace(cut, dots=dot_shapes(rows, columns, most), most_dots=most)
+
+
+def _in_pairs(cut: DotTiles, x: View, y: View, target: Target) -> DotTiles:
+    """The same tiles, by register tiles that multiply pairs of bfloat16."""
+    m, n, size = x.shape[-2], y.shape[-1], x.base.type.dtype.itemsize
+    cut = replace(cut, pairs=True, most_vectors=PAIR_VECTORS)
+    limit = cut.most_rows(size, target)
+    heights = {height for r in (cut.rows, m - (cut.down - 1) * cut.rows) for height in Rows.of(r, limit).sizes()}
+    if heights <= {limit, limit - 1}:
+        heights = {limit, limit - 1} - {0}
+    columns = (cut.columns, n - (cut.across - 1) * cut.columns)
+    widths = {width for c in columns for width in strips(c, size, PAIR_VECTORS, target).widths()}
+    shapes = tuple((height, width) for height in sorted(heights) for width in sorted(widths))
+    block_bytes, strip_bytes = map(target.round_to_line, pair_bytes(cut.rows, x.shape[-1], PAIR_VECTORS, target))
+    return replace(cut, shapes=shapes, strip_bytes=strip_bytes, block_bytes=block_bytes)
 
 
 def _in_registers(cut: DotTiles, x: View, y: View, packs: bool, target: Target) -> DotTiles:
@@ -353,9 +396,9 @@ def is_far(x: View, y: View, target: Target) -> bool:
     return m * terms * size >= target.l2_bytes if is_transposed(y) else y.strides[-2] * size >= FAR_BYTES
 
 
-def scratch_bytes(x: View, y: View, threads: int, copies: int, target: Target) -> int:
+def scratch_bytes(x: View, y: View, threads: int, copies: int, target: Target, pairs: bool = False) -> int:
     """Bytes of scratch that a product needs."""
-    cut = dot_tiles(x, y, copies, target)
+    cut = dot_tiles(x, y, copies, target, pairs)
     return threads * cut.worker_bytes
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ...ir import Graph, Node, Value, node_workspace
 from ...ir.ops import indexing, reduction
+from ...ir.ops.contraction import has_bf16_factors
 from ..graph.carries import carry_count
 from ..graph.views import View, resolve_views
 from ..kernels import conv_scratch, matmul_tiles, window_sums
@@ -316,7 +317,7 @@ def _scratch_bytes(
         return own if nest is None else own + threads * nest.buffer_bytes + nest.partial_bytes
     if node.op.family == "contraction":
         x, y = (views[v] for v in node.inputs[:2])
-        return matmul_tiles.scratch_bytes(x, y, threads, copies, target)
+        return matmul_tiles.scratch_bytes(x, y, threads, copies, target, has_bf16_factors(node))
     if nest is None:
         return workers_with_scratch(node, threads, target) * target.round_to_line(node_workspace(node))
     return nest.workers_bytes(threads) + nest.partial_bytes

@@ -25,6 +25,7 @@ from ..kernels.matmul_tiles import (
     LONGEST,
     LONGEST_ROW,
     PACKED_ROWS,
+    PAIR_VECTORS,
     DotTiles,
     as_row,
     dot_tiles,
@@ -75,7 +76,7 @@ class Scratch:
             return self._convolution_scratch(node) + self.plan.threads * sum(made) + self._after(node)
         if node.op.family == "contraction":
             x, y = as_row(*(self.plan.views[v] for v in node.inputs[:2]))
-            cut = dot_tiles(x, y, self.plan.copies, self.plan.target)
+            cut = dot_tiles(x, y, self.plan.copies, self.plan.target, contraction.has_bf16_factors(node))
             return self.plan.threads * (self._panels(cut, x, y) + self._group_scratch(cut, x, y))
         if node.op is reduction.moments:
             return self._moments_scratch(node)
@@ -150,7 +151,8 @@ class Scratch:
         rows += sum(self.lines(nest.accumulators * nest.columns * v.type.dtype.itemsize) for v in self._in_lanes(nest))
         if first is not None and first.op is contraction.dot:
             rows += self.lines(nest.product_rows * first.output.type.nbytes // first.output.type.shape[0])
-            rows += panel_bytes(nest.product_rows, nest.product_terms, first.output.type.dtype.itemsize, nest.target)
+            size, pairs = first.output.type.dtype.itemsize, contraction.has_bf16_factors(first)
+            rows += panel_bytes(nest.product_rows, nest.product_terms, size, nest.target, pairs)
         parts = [n for n in nest.crossings if nest.tiles > 1 and not keeps_axes_on_both_sides(n)]
         return self._workers(nest.tiles) * rows + sum(self.lines(nest.tiles * n.output.type.nbytes) for n in parts)
 
@@ -253,6 +255,9 @@ class Scratch:
         of the rows of the left operand, where the target packs.
         """
         target, section = self.plan.target, min(y.shape[-2], DEPTH)
+        if cut.pairs:  # the upper halves of both, of the right one twice: as they lie, and transposed
+            even, widest = section + section % 2, PAIR_VECTORS * target.vector_bytes // 4
+            return self.lines(2 * cut.rows * even) + self.lines(2 * 2 * even * widest)
         transposed = y.strides[-1] != 1 and y.shape[-1] > 1
         packs = target.packs and cut.rows >= PACKED_ROWS
         turned = x.strides[-1] != 1 and x.strides[-2] == 1 and x.shape[-1] > 1 < x.shape[-2]

@@ -16,6 +16,8 @@ _RUNS = {
     "generic": ("generic",),
 }
 """The instructions that each CPU runs: its own first."""
+_BF16 = "avx512bf16"
+"""The feature that "avx512_bf16" has beside those of "avx512": no machine has that target by itself."""
 
 
 def code_cpu(name: str = "") -> str:
@@ -27,13 +29,18 @@ def code_cpu(name: str = "") -> str:
 
 
 @cache
+def _host_features() -> frozenset[str]:
+    """The features of this machine's CPU by LLVM's names; none where it cannot tell."""
+    try:
+        return frozenset(name for name, there in llvm.get_host_cpu_features().items() if there)
+    except RuntimeError:
+        return frozenset()
+
+
+@cache
 def host_cpu() -> str:
     """The name of this machine's target, see `Target.cpu`. Only its kind is asked for: nothing is measured."""
-    try:
-        features = llvm.get_host_cpu_features()
-    except RuntimeError:  # LLVM cannot tell on some systems
-        features: dict[str, bool] = {}
-    return cpu_of(platform.machine(), {name for name, there in features.items() if there})
+    return cpu_of(platform.machine(), set(_host_features()))
 
 
 def cpu_of(machine: str, features: set[str]) -> str:
@@ -49,4 +56,5 @@ def cpu_of(machine: str, features: set[str]) -> str:
 
 def runnable() -> tuple[str, ...]:
     """The names of the targets that this machine runs."""
-    return _RUNS[host_cpu()]
+    own, *others = _RUNS[host_cpu()]
+    return (own, *others) if _BF16 not in _host_features() or own != "avx512" else (own, "avx512_bf16", *others)

@@ -31,6 +31,7 @@ _X86 = "x86_64-unknown-linux-gnu"
 _NAMED = {
     # By default LLVM halves the vectors of loops there, because some processors clock lower with whole ones.
     "avx512": InstructionSet(_X86, "x86-64-v4", "-prefer-256-bit", True),
+    "avx512_bf16": InstructionSet(_X86, "x86-64-v4", "-prefer-256-bit,+avx512bf16", True),
     "avx2": InstructionSet(_X86, "x86-64-v3", "", True),
     "sse": InstructionSet(_X86, "x86-64-v2", "", False),
     "neon": InstructionSet("aarch64-unknown-linux-gnu", "generic", "+neon", True),

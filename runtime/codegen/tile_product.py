@@ -31,7 +31,7 @@ _BIT = ir.IntType(1)
 
 # Rows that share offsets from one pointer of a. A row has an offset, a pointer serves so many rows: with an offset for
 # each row, general registers run out and LLVM spills them inside of the innermost loop.
-_ROWS_A_POINTER = 7
+ROWS_A_POINTER = 7
 # Terms ahead of which a row's element is fetched. Those of a transposed operand lie pages apart: no prefetcher of the
 # processor follows a stride across pages.
 _TERMS_AHEAD = 12
@@ -183,9 +183,9 @@ def tile_product(
                 phi.add_incoming(other, before)
             return phis
 
-        pointers_of_a = -(-rows // _ROWS_A_POINTER)
-        offsets = [builder.mul(a_row, WORD(i)) for i in range(min(rows, _ROWS_A_POINTER))]
-        jumps = [builder.mul(a_row, WORD(i * _ROWS_A_POINTER)) for i in range(pointers_of_a)]
+        pointers_of_a = -(-rows // ROWS_A_POINTER)
+        offsets = [builder.mul(a_row, WORD(i)) for i in range(min(rows, ROWS_A_POINTER))]
+        jumps = [builder.mul(a_row, WORD(i * ROWS_A_POINTER)) for i in range(pointers_of_a)]
 
         def fetch(address: Any) -> None:
             address = builder.inttoptr(address, BYTE.as_pointer())
@@ -202,8 +202,8 @@ def tile_product(
             right = [load(of_b, v) for v in range(vectors)]
             result: list[Any] = []
             for r in range(rows):
-                i = r % _ROWS_A_POINTER
-                start = of_a[r // _ROWS_A_POINTER]
+                i = r % ROWS_A_POINTER
+                start = of_a[r // ROWS_A_POINTER]
                 start = builder.add(start, offsets[i]) if i else start
                 left = [load(start, v) for v in range(vectors)] if pairwise else [repeat(start)] * vectors
                 result += [builder.call(fma, (left[v], right[v], sums[r * vectors + v])) for v in range(vectors)]

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import SHORT_NAMES, Node
+from ...ir import SHORT_NAMES, Graph, Node
+from ...ir.ops.contraction import has_bf16_factors
 from ...passes.graph.views import View
 from ...passes.kernels.matmul_tiles import (
     BLAS_DEPTH,
@@ -22,6 +23,7 @@ from ...passes.kernels.matmul_tiles import (
     is_by_rows,
     is_long,
     is_transposed,
+    is_turned,
     row_tiles,
 )
 from ...passes.memory.plan import Plan
@@ -30,6 +32,7 @@ from .batch_axes import batch_numbers, batch_source
 from .data_movement import begin_accumulators
 from .dot_products import by_dots
 from .launch import TILE, Address, Arg, Call, Launch, Pointer, Routine, Scratch, Traps
+from .pair_panels import pair_panels, pair_tiles
 from .product_panels import copied_blocks, copied_strips
 
 
@@ -37,7 +40,7 @@ def lower_matmul(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     """One launch over tiles of all products of the batch, after the copy of what is added to, if any."""
     x, y, *added = (plan.views[v] for v in node.inputs)
     x, y = as_row(x, y)
-    cut = dot_tiles(x, y, plan.copies, plan.target)
+    cut = dot_tiles(x, y, plan.copies, plan.target, has_bf16_factors(node))
     panels = Scratch(plan.scratch.get(node, 0), cut.worker_bytes)
     group = panels.plus(cut.panel_bytes)
     product = _multiply(x, y, cut, Pointer.to(plan.views[node.output]), panels, group, bool(added), plan.target)
@@ -47,7 +50,9 @@ def lower_matmul(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
 def multiply_rows(region: Node, plan: Plan, target: Address, rows: int, panels: Scratch) -> Call:
     """The rows of a tile of the product that a region begins with, made in panels of the worker."""
     x, y = plan.views[region.inputs[0]], plan.views[region.inputs[-1]]
-    return _multiply(x, y, row_tiles(x, y, rows, plan.target), target, panels, 0, False, plan.target)
+    product: Graph = region.attrs["body"]
+    cut = row_tiles(x, y, rows, plan.target, has_bf16_factors(product.nodes[0]))
+    return _multiply(x, y, cut, target, panels, 0, False, plan.target)
 
 
 def _multiply(
@@ -93,7 +98,7 @@ def _by_registers(x: View, y: View, cut: DotTiles, added: bool, target: Target) 
     numbers = [m, n, k, *strides, cut.rows, cut.columns, cut.across, cut.down * cut.across, int(added)]
     numbers += [cut.most_rows(size, target), cut.most_vectors]
     group = group_terms(m, n, k) // cut.depth if is_long(m, n, k) else 0
-    source = _register_kernel(dtype, cut, tail, is_transposed(y), group, target.vector_bytes)
+    source = _register_kernel(dtype, cut, tail, is_turned(x), is_transposed(y), group, target.vector_bytes)
     return source, numbers + batch_numbers(len(x.shape) - 2, x, y)
 
 
@@ -197,12 +202,12 @@ def _group_ends(short: str, size: int, group: int, rows: str, columns: str, n: s
 
 
 def _register_kernel(
-    dtype: np.dtype[Any], cut: DotTiles, tail: bool, transposed: bool, group: int, vector_bytes: int
+    dtype: np.dtype[Any], cut: DotTiles, tail: bool, turned: bool, transposed: bool, group: int, vector_bytes: int
 ) -> str:
     """One tile of a batch of matrix products, whose columns are walked in strips, section by section of the sum; with
     `group`, as many sections have a sum of their own, which is added to C. Where B is `transposed` in memory, a section
     of a strip is copied to the worker's panel first: a register tile reads whole vectors of B's rows. Other operands
-    are copied there as the cut says.
+    are copied there as the cut says; a left one may be `turned`.
 
     Args: tile, A, B, C, panels of the worker, its sums of a group; 6: m, n, k; 9: bytes from row to row and from column
     to column of A, then of B; 13: rows and columns of a tile, tiles across, tiles of one product; 17: whether C is
@@ -215,7 +220,7 @@ def _register_kernel(
     calls: list[str] = []
     of_a: tuple[int, int] | tuple[str, str] = "a_row", "a_column"
     step = "a_row"
-    for height, width in cut.shapes:
+    for height, width in () if cut.pairs else cut.shapes:
         name = f"{height}_{width}"
         if cut.block_bytes:
             of_a = size, size * height
@@ -227,8 +232,13 @@ def _register_kernel(
             definitions.append(f"tail_{name} = tile_product({short!r}, lanes, {height}, {width}, True, {ways})")
             calls += ["    if columns < lanes * vectors:", f"        tail_{name}({arguments})", "    else:"]
         calls.append(f"    {'    ' * tail}tile_{name}({arguments})")
-    packing = ""
-    if transposed:
+    packing, packing_left, first_row_of_a = "", "", "a + begin * a_column"
+    if cut.pairs:
+        first_row_of_a, step = f"word(b, 4) + {cut.strip_bytes}", "4 * pairs"
+        definitions, packing_left, packing = pair_panels(turned, transposed, first_row_of_a)
+        more, calls = pair_tiles(cut.shapes, turned)
+        definitions += more
+    elif transposed:
         definitions.append(f"square = tile_transpose({size}, lanes, True)")
         definitions.append(f"part_of_square = tile_transpose({size}, lanes, False)")
         packing = f"""
@@ -247,8 +257,7 @@ def _register_kernel(
     elif cut.strip_bytes:
         more, packing = copied_strips(short, size, sorted({width for _, width in cut.shapes}), cut.strips_together)
         definitions += more
-    first_row_of_a, packing_left = "a + begin * a_column", ""
-    if cut.block_bytes:
+    if cut.block_bytes and not cut.pairs:
         first_row_of_a, step = f"word(b, 4) + {cut.strip_bytes}", f"{size} * terms"
         more, packing_left = copied_blocks(size, sorted({height for height, _ in cut.shapes}), first_row_of_a)
         definitions += more

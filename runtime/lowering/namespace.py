@@ -12,6 +12,7 @@ from ..codegen.gpu_natives import GPU_NATIVES
 from ..codegen.group_product import group_product
 from ..codegen.halves import HALF_CONVERSIONS
 from ..codegen.integer_math import INTEGER_MATH
+from ..codegen.pair_product import pair_columns, pair_product, pair_row
 from ..codegen.tile_copy import tile_copy
 from ..codegen.tile_dots import tile_dots
 from ..codegen.tile_product import tile_product
@@ -54,6 +55,9 @@ def kernel_namespace() -> Mapping[str, object]:
         "mix64": mix64,
         "group_product": group_product,
         "pack_square": pack_square,
+        "pair_columns": pair_columns,
+        "pair_product": pair_product,
+        "pair_row": pair_row,
         "tile_copy": tile_copy,
         "tile_dots": tile_dots,
         "tile_product": tile_product,
