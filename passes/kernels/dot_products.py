@@ -32,9 +32,9 @@ def is_by_dots(x: View, y: View, section: int, target: Target) -> bool:
     if target.matmul != "registers" or not is_float(dtype) or x.strides[-1] != 1 or y.strides[-2] != 1:
         return False
     lanes = target.vector_bytes // dtype.itemsize
-    if not lanes <= k <= _MOST_CHAIN * section * lanes:
+    if 0 in (m, n) or not lanes <= k <= _MOST_CHAIN * section * lanes:
         return False
-    return 0 < m < FEW_ROWS or 0 < n <= lanes or (n < NARROW * lanes and k >= _WORTH_ADDING * lanes)
+    return m < FEW_ROWS or n <= lanes or (n < NARROW * lanes and k >= _WORTH_ADDING * lanes)
 
 
 def most_dots(m: int, n: int, target: Target) -> tuple[int, int]:

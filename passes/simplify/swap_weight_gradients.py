@@ -21,6 +21,7 @@ class SwapWeightGradients(Pass):
 
     Kernels have the channels of their second operand in vectors. Where those are few, as before an image of three
     colours, and those of the first fill vectors, each vector has work for all of its lanes the other way around.
+    Known elsewhere as operand swapping, or canonicalization of convolutions.
     """
 
     of_cpus = True

@@ -16,7 +16,10 @@ from gradloom.tools.cli import main, make_parser
 
 WITH_COMMANDS = [page for page in PAGES if blocks(page, "sh", "console")]
 CHECKED = ("gradloom", "pip", "python", "pytest")
-OTHERS = ("sphinx-build", "ruff", "pyright", "lint-imports", "git", "cd", ".", ".ci/run", "mpiexec", "mpirun", "sbatch")
+OTHERS = (
+    *("sphinx-build", "ruff", "pyright", "lint-imports", "git", "cd", ".", ".ci/run"),
+    *("mpiexec", "mpirun", "sbatch", "taskset"),
+)
 """What a line may begin with; `.` sources a file."""
 
 
