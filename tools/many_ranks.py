@@ -293,6 +293,8 @@ def _reckoned(found: dict[int, OfRanks], ranks: int, network: Network) -> OfRank
 
     held, arena, sent, compute = (between(name, by_share) for name in ("held", "arena", "sent", "compute"))
     count = between("count", by_number)
+    if ranks == 1:
+        sent = count = 0.0
     messages = count * network.latency_ns + sent / network.gb_per_second
     exposed = (many.step - many.compute) / many.messages if many.messages else 0.0
     return OfRanks(ranks, held, arena, compute, messages, compute + exposed * messages, sent, count, exactly=False)

@@ -71,6 +71,7 @@ def test_what_was_planned_is_what_a_step_takes(recipe: str):
     held = [one.held for one in found.found]
     assert held == sorted(held, reverse=True)
     assert all(one.step >= one.compute > 0 and one.messages >= 0 for one in found.found)
+    assert (found.found[0].exactly, found.found[0].messages, found.found[0].sent) == (False, 0, 0)
     times = [one.messages for one in found.found if one.ranks > 1]
     assert times == sorted(times)
 
