@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 import gradloom as gl
 import numpy as np
-from gradloom.tools.recipes.characters import Corpus, loss, python_documentation
+from gradloom.tools.recipes.characters import loss
+from gradloom.tools.recipes.corpus import Corpus, python_documentation
 from gradloom.tools.recipes.gpt import Settings
 
 KINDS: dict[str, str | dict[str, str]] = {

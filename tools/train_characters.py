@@ -15,7 +15,8 @@ from ..engine.step.step import Step
 from .command_error import CommandError
 from .ranks import ranks_in_words, shard_of
 from .recipes.characters import Progress as Stage
-from .recipes.characters import Settings, python_documentation, read_text, train_characters
+from .recipes.characters import Settings, train_characters
+from .recipes.corpus import python_documentation, read_text
 from .recipes.gpt import Settings as GPTSettings
 from .recipes.lstm import Settings as LSTMSettings
 from .say import say

@@ -13,7 +13,8 @@ from gradloom.tools.cli import main
 from gradloom.tools.command_error import CommandError
 from gradloom.tools.data import DataError
 from gradloom.tools.recipes.bench_lstm import lstm_bench
-from gradloom.tools.recipes.characters import Corpus, read_text, train_characters
+from gradloom.tools.recipes.characters import train_characters
+from gradloom.tools.recipes.corpus import Corpus, read_text
 from gradloom.tools.recipes.gpt import GPT, Settings, gpt
 from gradloom.tools.recipes.lstm import Settings as LSTMSettings
 from gradloom.tools.recipes.lstm import lstm

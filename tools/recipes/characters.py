@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import math
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,12 +29,11 @@ from ...engine.tracing.precisions import is_precision
 from ...ir import Array, ArrayType, spec
 from ..check_allow import check_allow
 from ..command_error import CommandError
-from ..data import DataError
 from ..file_values import is_cores, is_count, is_half, is_loss_scaling, is_memory, is_rate, is_text, loss_scaling_of
 from ..load_checkpoint import load_checkpoint
+from .corpus import IGNORED, Corpus, python_documentation
 from .recipe import Ingredients
 
-_IGNORED = -100
 _EVALUATIONS = 10
 _MOST_BATCHES = 64
 _QUARTER = 4
@@ -98,85 +93,6 @@ def loss(model: Any, batch: Any) -> Any:
     return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), batch["y"].reshape(-1))
 
 
-# Text.
-
-
-def python_documentation() -> str:
-    """The reference texts that `help()` shows, which come with Python: about 460,000 characters.
-
-    Raises `DataError` where this Python came without them.
-    """
-    try:
-        from pydoc_data.topics import topics
-    except ImportError:
-        raise DataError("this Python comes without pydoc_data.topics; give --data FILE.txt") from None
-    return "\n".join(topics[name] for name in sorted(topics))
-
-
-def read_text(path: str | os.PathLike[str]) -> str:
-    """The text of a UTF-8 file. Raises `DataError` where there is none."""
-    if not Path(path).is_file():
-        raise DataError(f"{path}: there is no such file")
-    try:
-        text = Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no text in UTF-8: {error}") from error
-    if "\0" in text:
-        raise DataError(f"{path} is no text: it holds characters of value 0, as binary files do")
-    return text
-
-
-class Corpus:
-    """A text as numbers of its characters, which are the vocabulary in order; its last tenth is held out.
-
-    Raises `DataError` where the text is too short for windows of `context` characters.
-    """
-
-    def __init__(self, text: str, context: int) -> None:
-        self.characters = "".join(sorted(set(text)))
-        self.context = context
-        tokens = self.encode(text)
-        self.train, self.held_out = np.split(tokens, [len(tokens) - len(tokens) // 10])
-        if len(self.train) < context + 1 or len(self.held_out) < 2:
-            least = next(n for n in itertools.count(max(20, context * 10 // 9 - 10)) if n - n // 10 > context)
-            raise DataError(
-                f"a text of {len(text):,} characters is too short for windows of {context} characters; "
-                f"it takes {least:,} or more"
-            )
-
-    @cached_property
-    def _numbers(self) -> dict[str, int]:
-        return {character: number for number, character in enumerate(self.characters)}
-
-    def encode(self, text: str) -> Array:
-        """The numbers of the characters, int64. Raises `DataError` for a character that is not in the vocabulary."""
-        try:
-            return np.array([self._numbers[character] for character in text], np.int64)
-        except KeyError as error:
-            raise DataError(f"the character {error.args[0]!r} is not in the vocabulary") from None
-
-    def batch(self, size: int, seed: int, step: int) -> dict[str, Array]:
-        """`size` windows of the training part, by `seed` and `step` alone: "x", and the characters that follow, "y"."""
-        starts = np.random.default_rng([seed, step]).integers(0, len(self.train) - self.context, size)
-        windows = self.train[starts[:, None] + np.arange(self.context + 1)]
-        return {"x": windows[:, :-1].copy(), "y": windows[:, 1:].copy()}
-
-    def held_out_batches(self, size: int, most: int | None = None) -> Iterator[tuple[Array, Array]]:
-        """The held-out part window after window, in batches (x, y); `most` of them, evenly spread, if given.
-
-        Labels behind the end are -100, so that every character but the first is predicted exactly once.
-        """
-        span = size * self.context
-        starts = np.arange(0, len(self.held_out) - 1, span)
-        if most is not None and len(starts) > most:
-            starts = starts[np.linspace(0, len(starts) - 1, most).astype(int)]
-        for start in starts:
-            piece = self.held_out[start : start + span + 1]
-            x, y = np.zeros(span, np.int64), np.full(span, _IGNORED, np.int64)
-            x[: len(piece) - 1], y[: len(piece) - 1] = piece[:-1], piece[1:]
-            yield x.reshape(size, self.context), y.reshape(size, self.context)
-
-
 # Training.
 
 
@@ -217,7 +133,7 @@ class TrainedModel:
         mine: dict[int, tuple[float, int]] = {}
         for number, (x, y) in enumerate(self.corpus.held_out_batches(self._size, most)):
             if number % ranks.size == ranks.rank:
-                mine[number] = self._sum_of(x, y), int((y != _IGNORED).sum())
+                mine[number] = self._sum_of(x, y), int((y != IGNORED).sum())
                 check()
         found = {number: sums for theirs in ranks.gather(mine) for number, sums in theirs.items()}
         totals, counts = zip(*(found[number] for number in sorted(found)))
@@ -272,7 +188,7 @@ class TrainedModel:
 def _held_out_sum(model: Any, x: Any, y: Any) -> Any:
     logits = model(x)
     flat = logits.reshape(-1, logits.shape[-1])
-    return F.cross_entropy(flat, y.reshape(-1), ignore_index=_IGNORED, reduction="sum")
+    return F.cross_entropy(flat, y.reshape(-1), ignore_index=IGNORED, reduction="sum")
 
 
 def train_characters(
