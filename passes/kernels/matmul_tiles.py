@@ -15,7 +15,7 @@ from ...ir import ArrayType, is_float
 from ..graph.views import View
 from ..target import DEFAULT_TARGET, Target
 from .dot_products import FEW_ROWS, NARROW, dot_shapes, is_by_dots, most_dots
-from .register_tiles import Rows, strips
+from .register_tiles import RegisterTile, Rows, strips
 
 DEPTH = 256
 """Terms of a section, at most: its columns of the right operand stay in the L2 cache."""
@@ -106,6 +106,20 @@ class DotTiles:
     pairs: bool = False
     dots: tuple[tuple[int, int], ...] = ()
     most_dots: tuple[int, int] = (0, 0)
+
+    def tiles_met(self, m: int, n: int, itemsize: int, target: Target) -> frozenset[RegisterTile]:
+        """The register tiles that a product of m x n meets, which are some of `shapes`."""
+        heights = {
+            height
+            for length in (self.rows, m - (self.down - 1) * self.rows)
+            for height in Rows.of(length, self.most_rows(itemsize, target)).sizes()
+        }
+        vectors: set[tuple[int, bool]] = set()
+        for length in (self.columns, n - (self.across - 1) * self.columns):
+            of_row = strips(length, itemsize, self.most_vectors, target)
+            partly = length * itemsize % target.vector_bytes > 0
+            vectors |= {(width, partly and last) for width, last in of_row.kinds()}
+        return frozenset((height, *of_strip) for height in heights for of_strip in vectors)
 
     @property
     def panel_bytes(self) -> int:
@@ -370,8 +384,8 @@ def _in_registers(cut: DotTiles, x: View, y: View, packs: bool, target: Target) 
     cut = replace(cut, most_vectors=widest)
     limit = cut.most_rows(dtype.itemsize, target)
     heights = {size for r in (cut.rows, m - (cut.down - 1) * cut.rows) for size in Rows.of(r, limit).sizes()}
-    # A kernel has the code of all its register tiles. Most products need two heights at most, and get this pair: then
-    # products of other shapes share the kernel.
+    # Products whose kernels would have the same register tiles share a kernel. Most need two heights at most, and get
+    # this pair.
     if heights <= {limit, limit - 1}:
         heights = {limit, limit - 1} - {0}
     all_columns = (cut.columns, n - (cut.across - 1) * cut.columns)

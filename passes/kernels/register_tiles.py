@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from ..target import Target
 
+RegisterTile = tuple[int, int, bool]
+"""Rows, vectors, and whether the last vector is only partly there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Strips:
@@ -23,6 +26,11 @@ class Strips:
     def widths(self) -> set[int]:
         """The widths that occur."""
         return {self.width, *({self.width - 1} if self.wide < self.count else ())}
+
+    def kinds(self) -> set[tuple[int, bool]]:
+        """The widths that occur, each with whether a strip of it is the last one."""
+        widths = [self.width] * self.wide + [self.width - 1] * (self.count - self.wide)
+        return {(width, i == self.count - 1) for i, width in enumerate(widths)}
 
 
 def strips(channels: int, itemsize: int, most: int, target: Target) -> Strips:

@@ -7,11 +7,12 @@ threads, and a kernel finds the tiles of its block itself. Known elsewhere as ke
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ...ir import Node, Value
 from ...passes.graph.views import View
+from ...passes.kernels.register_tiles import RegisterTile
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +82,23 @@ Arg = int | Tile | Pointer | Scratch | KernelAddress | Routine | Ranks
 
 
 @dataclass(frozen=True, slots=True)
+class TilesMet:
+    """The register tiles that a call meets, of all that its kernel has; `source_with` gives that with some alone."""
+
+    tiles: frozenset[RegisterTile]
+    source_with: Callable[[frozenset[RegisterTile]], str]
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
-    """A call of the function `kernel` that `source` defines, with arguments in the order in which it reads them."""
+    """A call of the function `kernel` that `source` defines, with arguments in the order in which it reads them.
+
+    The kernel may have more register tiles than are `met`, see `tiles_met`.
+    """
 
     source: str
     args: Sequence[Arg]
+    met: TilesMet | None = None
 
     def sources(self) -> list[str]:
         """The source of the kernel, and those of the kernels that it calls."""

@@ -16,6 +16,7 @@ from .gpu_unit import lower_gpu_unit
 from .launch import Address, Launch, Pointer, Transfer, Traps
 from .library_call import LibraryCall
 from .merge import merge_launches
+from .tiles_met import leave_out_tiles
 from .unit import lower_unit
 
 Item = Launch | LibraryCall
@@ -133,6 +134,7 @@ def lower(
 
     Raises `TargetError` for what has no kernel there.
     """
+    outermost = traps is None
     traps = Traps() if traps is None else traps
     phases = [[_unit(node, plan, traps, supports) for node in phase] for phase in plan.phases]
     if plan.copied_back:
@@ -144,7 +146,10 @@ def lower(
         )
     if plan.target.is_gpu:
         merge_launches(phases, plan)
-    return LaunchList(plan, traps, phases)
+    lowered = LaunchList(plan, traps, phases)
+    if outermost:
+        leave_out_tiles(launch for launch, _ in lowered.launches())
+    return lowered
 
 
 def _unit(node: Node, plan: Plan, traps: Traps, supports: Callable[[LibraryCall], bool]) -> Unit:

@@ -7,6 +7,8 @@ and the number of sections, not with that of the sum. The order of sums is the s
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,12 +28,13 @@ from ...passes.kernels.matmul_tiles import (
     is_turned,
     row_tiles,
 )
+from ...passes.kernels.register_tiles import RegisterTile
 from ...passes.memory.plan import Plan
 from ...passes.target import Target
 from .batch_axes import batch_numbers, batch_source
 from .data_movement import begin_accumulators
 from .dot_products import by_dots
-from .launch import TILE, Address, Arg, Call, Launch, Pointer, Routine, Scratch, Traps
+from .launch import TILE, Address, Arg, Call, Launch, Pointer, Routine, Scratch, TilesMet, Traps
 from .pair_panels import pair_panels, pair_tiles
 from .product_panels import copied_blocks, copied_strips
 
@@ -64,8 +67,14 @@ def _multiply(
         source, numbers = by_dots(x, y, cut, added, target)
         return Call(source, [TILE, *operands, *numbers])
     if cut.shapes:
-        source, numbers = _by_registers(x, y, cut, added, target)
-        return Call(source, [TILE, *operands, panels, group, *numbers])
+        source_with, numbers = _by_registers(x, y, cut, added, target)
+        size, (m, n) = x.base.type.dtype.itemsize, (x.shape[-2], y.shape[-1])
+        partly = (False, True) if any(c * size % target.vector_bytes for c in (n, cut.columns)) else (False,)
+        tiles = frozenset((*shape, part) for shape in cut.shapes for part in partly)
+        # A kernel of two keeps both: so programs for other numbers of rows find it compiled. Those of pairs keep all.
+        few = len(tiles) <= 2 or cut.pairs
+        met = None if few else TilesMet(cut.tiles_met(m, n, size, target), source_with)
+        return Call(source_with(tiles), [TILE, *operands, panels, group, *numbers], met)
     source, routine, numbers = _by_blas(x, y, cut, added)
     return Call(source, [TILE, routine, *operands, group, *numbers])
 
@@ -87,19 +96,22 @@ def _by_blas(x: View, y: View, cut: DotTiles, added: bool) -> tuple[str, Routine
     return source, routine if dtype.kind == "f" else 0, numbers + batch_numbers(len(x.shape) - 2, x, y)
 
 
-def _by_registers(x: View, y: View, cut: DotTiles, added: bool, target: Target) -> tuple[str, list[int]]:
-    """The kernel's source, and the numbers behind the addresses of both operands, the result and the worker's strip."""
+def _by_registers(
+    x: View, y: View, cut: DotTiles, added: bool, target: Target
+) -> tuple[Callable[[frozenset[RegisterTile]], str], list[int]]:
+    """The kernel's source with given register tiles, and the numbers behind the addresses of both operands, the result
+    and the worker's strip.
+    """
     dtype = x.base.type.dtype
     size = dtype.itemsize
     m, k = x.shape[-2:]
     n = y.shape[-1]
     strides = [size * stride for stride in (*x.strides[-2:], *y.strides[-2:])]
-    tail = any(c * size % target.vector_bytes for c in (n, cut.columns))
     numbers = [m, n, k, *strides, cut.rows, cut.columns, cut.across, cut.down * cut.across, int(added)]
     numbers += [cut.most_rows(size, target), cut.most_vectors]
     group = group_terms(m, n, k) // cut.depth if is_long(m, n, k) else 0
-    source = _register_kernel(dtype, cut, tail, is_turned(x), is_transposed(y), group, target.vector_bytes)
-    return source, numbers + batch_numbers(len(x.shape) - 2, x, y)
+    source_with = partial(_register_kernel, dtype, cut, is_turned(x), is_transposed(y), group, target.vector_bytes)
+    return source_with, numbers + batch_numbers(len(x.shape) - 2, x, y)
 
 
 def _matrix(view: View) -> tuple[int, int]:
@@ -202,7 +214,13 @@ def _group_ends(short: str, size: int, group: int, rows: str, columns: str, n: s
 
 
 def _register_kernel(
-    dtype: np.dtype[Any], cut: DotTiles, tail: bool, turned: bool, transposed: bool, group: int, vector_bytes: int
+    dtype: np.dtype[Any],
+    cut: DotTiles,
+    turned: bool,
+    transposed: bool,
+    group: int,
+    vector_bytes: int,
+    tiles: frozenset[RegisterTile],
 ) -> str:
     """One tile of a batch of matrix products, whose columns are walked in strips, section by section of the sum; with
     `group`, as many sections have a sum of their own, which is added to C. Where B is `transposed` in memory, a section
@@ -220,18 +238,22 @@ def _register_kernel(
     calls: list[str] = []
     of_a: tuple[int, int] | tuple[str, str] = "a_row", "a_column"
     step = "a_row"
-    for height, width in () if cut.pairs else cut.shapes:
+    heights, widths = (sorted({tile[axis] for tile in tiles}) for axis in (0, 1))
+    for height, width in () if cut.pairs else sorted({tile[:2] for tile in tiles}):
         name = f"{height}_{width}"
         if cut.block_bytes:
             of_a = size, size * height
         arguments = f"at, {of_a[0]}, rows_of_b, to, to_row, 1, 0, 0, 1, 0, 0, terms, {of_a[1]}, b_row, columns, more"
         ways = f"sectioned=True, ahead={'rows' if cut.far else 'terms'!r}"
-        definitions.append(f"tile_{name} = tile_product({short!r}, lanes, {height}, {width}, {ways})")
         calls.append(f"{'elif' if calls else 'if'} (height == {height}) & (vectors == {width}):")
-        if tail:
+        whole, partly = ((height, width, part) in tiles for part in (False, True))
+        if whole:
+            definitions.append(f"tile_{name} = tile_product({short!r}, lanes, {height}, {width}, {ways})")
+        if partly:
             definitions.append(f"tail_{name} = tile_product({short!r}, lanes, {height}, {width}, True, {ways})")
+        if whole and partly:
             calls += ["    if columns < lanes * vectors:", f"        tail_{name}({arguments})", "    else:"]
-        calls.append(f"    {'    ' * tail}tile_{name}({arguments})")
+        calls.append(f"    {'    ' * (whole and partly)}{'tile' if whole else 'tail'}_{name}({arguments})")
     packing, packing_left, first_row_of_a = "", "", "a + begin * a_column"
     if cut.pairs:
         first_row_of_a, step = f"word(b, 4) + {cut.strip_bytes}", "4 * pairs"
@@ -255,11 +277,11 @@ def _register_kernel(
                         part_of_square(source, word(b, 12), target, b_row, down, right)
             rows_of_b = word(b, 4)"""
     elif cut.strip_bytes:
-        more, packing = copied_strips(short, size, sorted({width for _, width in cut.shapes}), cut.strips_together)
+        more, packing = copied_strips(short, size, widths, cut.strips_together)
         definitions += more
     if cut.block_bytes and not cut.pairs:
         first_row_of_a, step = f"word(b, 4) + {cut.strip_bytes}", f"{size} * terms"
-        more, packing_left = copied_blocks(size, sorted({height for height, _ in cut.shapes}), first_row_of_a)
+        more, packing_left = copied_blocks(size, heights, first_row_of_a)
         definitions += more
     newline = "\n" + " " * 16
     in_group = group_ends = ""

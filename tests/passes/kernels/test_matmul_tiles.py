@@ -51,11 +51,18 @@ def test_all_register_tiles_are_known(m: int, n: int, k: int, turned: bool, dtyp
         assert {min(m, 4)} == {height for height, _ in cut.dots}
         assert cut.worker_bytes == 0
         return
+    met: set[tuple[int, int, bool]] = set()
     for rows in {min(cut.rows, m - i) for i in range(0, m, cut.rows)}:
         for columns in {min(cut.columns, n - j) for j in range(0, n, cut.columns)}:
             strip = strips(columns, size, cut.most_vectors, target)
             blocks = Rows.of(rows, cut.most_rows(size, target))
             assert {(height, width) for height in blocks.sizes() for width in strip.widths()} <= set(cut.shapes)
+            left = columns * size
+            for i in range(strip.count):
+                width = strip.width if i < strip.wide else strip.width - 1
+                met |= {(height, width, left < width * target.vector_bytes) for height in blocks.sizes()}
+                left -= width * target.vector_bytes
+    assert met == cut.tiles_met(m, n, size, target)
     one = target.round_to_line(min(k, subject.DEPTH) * target.vector_bytes)
     packed = cut.rows >= subject.PACKED_ROWS if target is not WIDE else cut.far
     room = max(m * n * size, 2 * target.l1_bytes if packed else 0)
