@@ -19,9 +19,10 @@ from random_steps import step_graphs
 
 NAMES = (*TYPICAL, *CARDS)
 ON_A_GPU = (
-    "split-complex merge-scans push-casts widen-bfloat16 simplify row-sparse-updates distribute-scans push-slices "
-    "simplify channels-last accumulate tile-batch tile-logits fuse-attention push-casts canonicalize narrow-products "
-    "fuse-library-epilogue min-cut-remat own-casts fuse fuse-block-epilogue fuse-concat schedule"
+    "regather-parameters split-complex merge-scans push-casts widen-bfloat16 simplify row-sparse-updates "
+    "distribute-scans push-slices simplify channels-last accumulate tile-batch tile-logits fuse-attention push-casts "
+    "canonicalize narrow-products fuse-library-epilogue loop-parts lower-collectives min-cut-remat own-casts fuse "
+    "fuse-block-epilogue fuse-concat schedule overlap-messages"
 )
 """The pipeline; `tile-batch` is there for budgets, and leaves the graph as it is."""
 
