@@ -20,8 +20,6 @@ from gradloom.examples import reference_text
 WINDOW, BATCH = 256, 4
 SMALL = {"hidden_size": 128, "intermediate_size": 344, "num_hidden_layers": 3, "num_attention_heads": 4}
 SMALL |= {"num_key_value_heads": 2, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": False}
-LLAMA_2_7B = SMALL | {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "vocab_size": 32000}
-LLAMA_2_7B |= {"num_attention_heads": 32, "num_key_value_heads": 32}
 Linear = partial(nn.Linear, bias=False)
 attention = partial(nn.functional.scaled_dot_product_attention, is_causal=True, enable_gqa=True)
 
@@ -83,15 +81,6 @@ class Llama(nn.Module):
 
 def loss_fn(model, batch):
     return nn.cross_entropy(model(batch["x"]).swapaxes(1, 2), batch["y"])
-
-
-def recipe_7b():
-    """Llama 2 of 6.7 billion parameters, to plan, for one sequence of 4096 tokens; the cache that no training reads is
-    of one.
-    """
-    model = Llama(SimpleNamespace(**LLAMA_2_7B), length=1)
-    adam = gl.optim.AdamW(3e-4, betas=(0.9, 0.95), weight_decay=0.1)
-    return model, loss_fn, adam, {name: gl.spec((1, 4096), "int64") for name in ("x", "y")}
 
 
 def generate(trained, tokens, count, temperature=0.8, key=0):
