@@ -9,7 +9,7 @@ from gradloom.engine.onnx.writing.emitter import tensor_of
 from gradloom.engine.onnx.writing.model import model_of
 from gradloom.engine.onnx.writing.symbolic_graph import merged
 from gradloom.ir import BFLOAT16, OPS
-from gradloom.ir.ops import elementwise, special
+from gradloom.ir.ops import collectives, elementwise, special
 from op_cases import CASES, sample
 
 pytestmark = pytest.mark.onnx
@@ -42,7 +42,8 @@ REFUSED = {
     "window_pick": WITHOUT_OPERATOR,
     "window_put": WITHOUT_OPERATOR,
 }
-REFUSED |= {case.name: WITHOUT_OPERATOR for case in CASES if case.op in SPECIAL}
+COLLECTIVES = {op for op in OPS.values() if op in vars(collectives).values()}
+REFUSED |= {case.name: WITHOUT_OPERATOR for case in CASES if case.op in SPECIAL | COLLECTIVES}
 """Ops that are refused, and what the message says. Some are made by passes alone, after which nothing is written."""
 PARTLY = {
     "conv": "without axes behind the channels",
