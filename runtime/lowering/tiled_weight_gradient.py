@@ -40,6 +40,31 @@ for image in range(n2):
     return lines.replace("\n", "\n" + " " * indent)
 
 
+# Images and rows of an output that one depth and one row of the kernel meet.
+_MET = """
+            at = 44 + 5 * depth
+            image_first, image_count, image_stride, image_source, image_step = (
+                word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
+            image_skipped = i64(0)
+            if first_image > image_first:
+                image_skipped = (first_image - image_first + image_stride - 1) // image_stride
+            image_until = i64(0)
+            if stop_image > image_first:
+                image_until = (stop_image - image_first + image_stride - 1) // image_stride
+            image_until = image_until if image_until < image_count else image_count
+            n2 = image_until - image_skipped
+            at = 44 + 5 * (depths + kernel_row)
+            row_first, row_count, row_stride, row_source, row_step = (
+                word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
+            skipped = i64(0)
+            if first_row > row_first:
+                skipped = (first_row - row_first + row_stride - 1) // row_stride
+            until = i64(0)
+            if stop_row > row_first:
+                until = (stop_row - row_first + row_stride - 1) // row_stride
+            until = until if until < row_count else row_count
+            n1 = until - skipped"""
+
 _OPERANDS = """
         # An operand that is made for this iteration alone is addressed as if the rest were there too.
         volume = iteration // bands // blocks_of_images
@@ -127,31 +152,10 @@ def kernel(b):
             c_row = {size} * lanes * all_vectors
             to = base + ((group * places + place) * inner + channel) * c_row
             to += {size} * lanes * vector
-            at = 44 + 5 * depth
-            image_first, image_count, image_stride, image_source, image_step = (
-                word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
-            image_skipped = i64(0)
-            if first_image > image_first:
-                image_skipped = (first_image - image_first + image_stride - 1) // image_stride
-            image_until = i64(0)
-            if stop_image > image_first:
-                image_until = (stop_image - image_first + image_stride - 1) // image_stride
-            image_until = image_until if image_until < image_count else image_count
-            n2 = image_until - image_skipped
-            at = 44 + 5 * (depths + kernel_row)
-            row_first, row_count, row_stride, row_source, row_step = (
-                word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
+{_MET}
             at = 44 + 5 * (depths + kernel_rows + kernel_column)
             column_first, n0, column_stride, column_source, column_step = (
                 word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
-            skipped = i64(0)
-            if first_row > row_first:
-                skipped = (first_row - row_first + row_stride - 1) // row_stride
-            until = i64(0)
-            if stop_row > row_first:
-                until = (stop_row - row_first + row_stride - 1) // row_stride
-            until = until if until < row_count else row_count
-            n1 = until - skipped
             if (n2 <= 0) | (n1 <= 0) | (n0 <= 0):
                 if iteration == first_iteration:
                     for r in range(rows):
@@ -232,28 +236,7 @@ def kernel(b):
                     nothing = array_{short}(result + column * c_row, 0)
                     for e in range(columns):
                         nothing[e] = {short}(0)
-            at = 44 + 5 * depth
-            image_first, image_count, image_stride, image_source, image_step = (
-                word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
-            image_skipped = i64(0)
-            if first_image > image_first:
-                image_skipped = (first_image - image_first + image_stride - 1) // image_stride
-            image_until = i64(0)
-            if stop_image > image_first:
-                image_until = (stop_image - image_first + image_stride - 1) // image_stride
-            image_until = image_until if image_until < image_count else image_count
-            n2 = image_until - image_skipped
-            at = 44 + 5 * (depths + kernel_row)
-            row_first, row_count, row_stride, row_source, row_step = (
-                word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
-            skipped = i64(0)
-            if first_row > row_first:
-                skipped = (first_row - row_first + row_stride - 1) // row_stride
-            until = i64(0)
-            if stop_row > row_first:
-                until = (stop_row - row_first + row_stride - 1) // row_stride
-            until = until if until < row_count else row_count
-            n1 = until - skipped
+{_MET}
             if (n2 <= 0) | (n1 <= 0):
                 continue
             x = x_start + (row_source + skipped * row_step) * x_line
