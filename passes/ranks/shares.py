@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...ir import Array, Graph, Node, Value
+from ...ir import Array, Node, Value
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,6 @@ class Shares:
             rows = len(inputs[i]) // self.local
             found[i] = inputs[i][number * rows : (number + 1) * rows]
         return found
-
-
-def varying_values(graph: Graph, first: Iterable[Value]) -> set[Value]:
-    """`first`, and what is computed of these or of the number of a rank: values that ranks, or parts, do not share."""
-    varying = set(first)
-    for node in graph.nodes:
-        if varies(node, varying):
-            varying.update(node.outputs)
-    return varying
 
 
 def varies(node: Node, varying: set[Value]) -> bool:

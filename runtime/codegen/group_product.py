@@ -21,6 +21,7 @@ import numpy as np
 from llvmlite import ir
 
 from .intrinsics import array_f32, array_f64
+from .lanes import lanes_below, shuffled
 from .natives import INT, WORD, declared, native
 from .tile_product import BYTES_WITHOUT_MASKS
 
@@ -92,15 +93,11 @@ def group_product(
         load_some = function(f"llvm.masked.load.{name}.p0{name}", vector, pointer, INT, mask_type, vector)
         store_some = function(f"llvm.masked.store.{name}.p0{name}", ir.VoidType(), vector, pointer, INT, mask_type)
 
-        def order(*lanes_of: int) -> Any:
-            return ir.Constant(ir.VectorType(INT, lanes), list(lanes_of))
-
-        def below(limit: Any) -> Any:
-            """Which lanes are below `limit`."""
-            wide = ir.VectorType(WORD, lanes)
-            spread = builder.insert_element(ir.Constant(wide, ir.Undefined), limit, INT(0))
-            spread = builder.shuffle_vector(spread, spread, order(*[0] * lanes))
-            return builder.icmp_signed("<", ir.Constant(wide, list(range(lanes))), spread)
+        def some(count: Any, most: int) -> Any:
+            """The mask of the first `count` lanes, which are `most` if this is no tail."""
+            if tail:
+                return lanes_below(builder, count, lanes)
+            return ir.Constant(mask_type, [lane < most for lane in range(lanes)])
 
         def present(count: Any, most: int) -> Callable[[Any], Any]:
             """How `count` elements of a vector are loaded, of `most` where the tile is no tail: zeros for the rest."""
@@ -113,7 +110,7 @@ def group_product(
 
                 return whole
             if masked:
-                mask = below(count) if tail else ir.Constant(mask_type, [lane < most for lane in range(lanes)])
+                mask = some(count, most)
                 return lambda address: builder.call(
                     load_some, (builder.inttoptr(address, pointer), INT(itemsize), mask, zero)
                 )
@@ -136,7 +133,7 @@ def group_product(
             for i in range(sources)
         ]
         load_row = present(columns, groups * outer)
-        mask_of_row = below(columns) if tail else ir.Constant(mask_type, [i < groups * outer for i in range(lanes)])
+        mask_of_row = some(columns, groups * outer)
         partly = tail or groups * outer < lanes
 
         def channel(parts: list[Any], j: int) -> Any:
@@ -152,7 +149,7 @@ def group_product(
                     picked = [at if at < 2 * lanes else 0 for at in wanted]
                 else:
                     picked = [lanes + at - begin if begin <= at < begin + lanes else k for k, at in enumerate(wanted)]
-                value = builder.shuffle_vector(value, other, order(*picked))
+                value = shuffled(builder, value, other, picked)
             return value
 
         def add(address: Any, step: Any, times: int) -> Any:

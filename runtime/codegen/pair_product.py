@@ -19,6 +19,7 @@ import numpy as np
 from llvmlite import ir
 
 from .intrinsics import array_f32, array_u16
+from .lanes import lanes_below
 from .natives import INT, WORD, counted_loop, declared, native
 from .tile_product import ROWS_A_POINTER
 
@@ -42,12 +43,6 @@ def _repeated(builder: Any, value: Any, typed: Any) -> Any:
     return builder.shuffle_vector(value, nothing, _constant(ir.VectorType(INT, PAIR_LANES), 0))
 
 
-def _exists(builder: Any, left: Any) -> Any:
-    """The lanes of a vector of which so many are left."""
-    words = ir.VectorType(WORD, PAIR_LANES)
-    return builder.icmp_signed("<", ir.Constant(words, list(range(PAIR_LANES))), _repeated(builder, left, words))
-
-
 def _masked(builder: Any, typed: Any, name: str) -> tuple[Any, Any]:
     """The functions that load and store some lanes."""
     pointer = typed.as_pointer()
@@ -65,7 +60,7 @@ def _pair_columns(builder: Any, x: Any, y: Any, both: Any, target: Any, n: Any) 
     upper = builder.select(builder.icmp_signed("!=", both, WORD(0)), _constant(_PAIRS, _UPPER), zero)
     vectors = builder.sdiv(builder.add(n, WORD(PAIR_LANES - 1)), WORD(PAIR_LANES))
     with counted_loop(builder, vectors) as i:
-        some = _exists(builder, builder.sub(n, builder.mul(i, WORD(PAIR_LANES))))
+        some = lanes_below(builder, builder.sub(n, builder.mul(i, WORD(PAIR_LANES))), PAIR_LANES)
         ahead = builder.mul(i, WORD(4 * PAIR_LANES))
         first, second, place = (builder.inttoptr(builder.add(p, ahead), _PAIRS.as_pointer()) for p in (x, y, target))
         low = builder.lshr(builder.call(load, (first, INT(4), some, zero)), _constant(_PAIRS, 16))
@@ -96,7 +91,7 @@ def _pair_row(builder: Any, x: Any, target: Any, n: Any) -> None:
     vectors = builder.sdiv(builder.add(n, WORD(PAIR_LANES - 1)), WORD(PAIR_LANES))
     with counted_loop(builder, vectors) as i:
         before = builder.mul(i, WORD(PAIR_LANES))
-        some, filled = (_exists(builder, builder.sub(length, before)) for length in (n, even))
+        some, filled = (lanes_below(builder, builder.sub(length, before), PAIR_LANES) for length in (n, even))
         source = builder.inttoptr(builder.add(x, builder.mul(before, WORD(4))), _PAIRS.as_pointer())
         place = builder.inttoptr(builder.add(target, builder.mul(before, WORD(2))), _HALVES.as_pointer())
         upper = builder.lshr(builder.call(load, (source, INT(4), some, zero)), _constant(_PAIRS, 16))
@@ -183,7 +178,7 @@ def pair_product(rows: int, vectors: int) -> Callable[..., None]:
             phi.add_incoming(value, head)
         builder.cbranch(builder.icmp_signed("<", following, n), head, out)
         builder.position_at_end(out)
-        masks = [_exists(builder, builder.sub(columns, WORD(PAIR_LANES * v))) for v in range(vectors)]
+        masks = [lanes_below(builder, builder.sub(columns, WORD(PAIR_LANES * v)), PAIR_LANES) for v in range(vectors)]
         adds = _repeated(builder, builder.icmp_signed("!=", more, WORD(0)), _MASK)
         for i, total in enumerate(totals):
             r, v = divmod(i, vectors)

@@ -19,6 +19,7 @@ import numpy as np
 from llvmlite import ir
 
 from .intrinsics import array_f32, array_f64
+from .lanes import lanes_below
 from .natives import INT, WORD, counted_loop, declared, native, stack_slot
 
 
@@ -60,9 +61,7 @@ def tile_dots(dtype: str, lanes: int, rows: int, columns: int) -> Callable[..., 
         load_some = declared(builder.module, f"llvm.masked.load.{name}.p0{name}", typed)
         whole = builder.sdiv(terms, WORD(lanes))
         left = builder.sub(terms, builder.mul(whole, WORD(lanes)))
-        spread = builder.insert_element(ir.Constant(ir.VectorType(WORD, lanes), ir.Undefined), left, INT(0))
-        spread = builder.shuffle_vector(spread, spread, ir.Constant(ir.VectorType(INT, lanes), [0] * lanes))
-        exists = builder.icmp_signed("<", ir.Constant(ir.VectorType(WORD, lanes), list(range(lanes))), spread)
+        exists = lanes_below(builder, left, lanes)
         lines_of_a = [builder.add(a, builder.mul(a_row, WORD(r))) for r in range(rows)]
         lines_of_b = [builder.add(b, builder.mul(b_row, WORD(s))) for s in range(columns)]
         slots = [stack_slot(builder, vector) for _ in range(rows * columns)]

@@ -25,6 +25,7 @@ import numpy as np
 from llvmlite import ir
 
 from .intrinsics import array_f32, array_f64
+from .lanes import lanes_below
 from .natives import BYTE, INT, WORD, declared, native
 
 _BIT = ir.IntType(1)
@@ -109,11 +110,7 @@ def tile_product(
         nearest: list[Any] = []
         if tail:
             left = builder.sub(columns, WORD(lanes * (vectors - 1)))
-            spread = builder.insert_element(ir.Constant(ir.VectorType(WORD, lanes), ir.Undefined), left, INT(0))
-            indices = ir.Constant(ir.VectorType(INT, lanes), [0] * lanes)
-            spread = builder.shuffle_vector(spread, spread, indices)
-            numbers = ir.Constant(ir.VectorType(WORD, lanes), list(range(lanes)))
-            exists = builder.icmp_signed("<", numbers, spread)
+            exists = lanes_below(builder, left, lanes)
             if lanes * itemsize <= BYTES_WITHOUT_MASKS:
                 last = builder.sub(left, WORD(1))
                 there = [builder.icmp_signed("<", WORD(lane), last) for lane in range(lanes)]

@@ -9,6 +9,7 @@ from typing import Any
 from llvmlite import ir
 
 from .intrinsics import array_i32, array_i64
+from .lanes import lanes_below, transposed
 from .natives import INT, WORD, declared, native
 
 _BIT = ir.IntType(1)
@@ -39,9 +40,6 @@ def tile_transpose(itemsize: int, lanes: int, whole: bool) -> Callable[..., None
     name = f"v{n}i{8 * itemsize}"
     zero = ir.Constant(vector, [0] * n)
 
-    def shuffled(builder: Any, x: Any, y: Any, order: list[int]) -> Any:
-        return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(INT, n), order))
-
     def emit(builder: Any, x: Any, x_row: Any, y: Any, y_row: Any, rows: Any, columns: Any) -> None:
         def function(what: str, result: Any, *arguments: Any) -> Any:
             return declared(builder.module, what, ir.FunctionType(result, arguments))
@@ -50,17 +48,10 @@ def tile_transpose(itemsize: int, lanes: int, whole: bool) -> Callable[..., None
         load_some = function(f"llvm.masked.load.{name}.p0{name}", vector, pointer, INT, mask_type, vector)
         store_some = function(f"llvm.masked.store.{name}.p0{name}", ir.VoidType(), vector, pointer, INT, mask_type)
 
-        def below(limit: Any) -> Any:
-            """Which lanes are below `limit`."""
-            wide = ir.VectorType(WORD, n)
-            spread = builder.insert_element(ir.Constant(wide, ir.Undefined), limit, INT(0))
-            spread = shuffled(builder, spread, spread, [0] * n)
-            return builder.icmp_signed("<", ir.Constant(wide, list(range(n))), spread)
-
         def at(address: Any, row: Any, i: int) -> Any:
             return builder.inttoptr(builder.add(address, builder.mul(row, WORD(i))), pointer)
 
-        present, wanted = (None, None) if whole else (below(columns), below(rows))
+        present, wanted = (None, None) if whole else (lanes_below(builder, columns, n), lanes_below(builder, rows, n))
         nothing = ir.Constant(mask_type, [0] * n)
 
         def mask_of(i: int, count: Any, mask: Any) -> Any:
@@ -74,20 +65,7 @@ def tile_transpose(itemsize: int, lanes: int, whole: bool) -> Callable[..., None
                 return value
             return builder.call(load_some, (at(x, x_row, i), INT(itemsize), mask_of(i, rows, present), zero))
 
-        values = [load(i) for i in range(n)]
-        # Squares of half the size change places across the diagonal, then squares within these, down to elements: a
-        # vector takes part in log2(n) shuffles of two vectors, where element by element it would take n.
-        half = n // 2
-        while half:
-            upper = [j if not j & half else n + j - half for j in range(n)]
-            lower = [j + half if not j & half else n + j for j in range(n)]
-            for i in range(n):
-                if not i & half:
-                    pair = values[i], values[i | half]
-                    values[i] = shuffled(builder, *pair, upper)
-                    values[i | half] = shuffled(builder, *pair, lower)
-            half //= 2
-        for i, value in enumerate(values):
+        for i, value in enumerate(transposed(builder, [load(i) for i in range(n)])):
             if whole:
                 builder.store(value, at(y, y_row, i)).align = itemsize
             else:

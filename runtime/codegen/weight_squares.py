@@ -16,6 +16,7 @@ import numpy as np
 from llvmlite import ir
 
 from .intrinsics import array_f32, array_f64, word
+from .lanes import lanes_below, transposed
 from .natives import INT, WORD, declared, native
 
 _BIT = ir.IntType(1)
@@ -68,16 +69,6 @@ class _Square:
 
     def function(self, what: str, result: Any, *arguments: Any) -> Any:
         return declared(self.builder.module, what, ir.FunctionType(result, arguments))
-
-    def shuffled(self, x: Any, y: Any, order: list[int]) -> Any:
-        return self.builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(INT, self.lanes), order))
-
-    def below(self, limit: Any) -> Any:
-        """Which lanes are below `limit`."""
-        wide = ir.VectorType(WORD, self.lanes)
-        spread = self.builder.insert_element(ir.Constant(wide, ir.Undefined), limit, INT(0))
-        spread = self.shuffled(spread, spread, [0] * self.lanes)
-        return self.builder.icmp_signed("<", ir.Constant(wide, list(range(self.lanes))), spread)
 
     def row(self, base: Any, step: Any, i: int) -> Any:
         return self.builder.add(base, self.builder.mul(step, WORD(i)))
@@ -133,19 +124,6 @@ class _Square:
             base = b.select(ends, b.add(base, of_run), base)
         return result
 
-    def transposed(self, values: list[Any]) -> list[Any]:
-        """Squares of half the size change places across the diagonal, then squares within these."""
-        n, half, values = self.lanes, self.lanes // 2, list(values)
-        while half:
-            upper = [j if not j & half else n + j - half for j in range(n)]
-            lower = [j + half if not j & half else n + j for j in range(n)]
-            for i in range(n):
-                if not i & half:
-                    pair = values[i], values[i | half]
-                    values[i], values[i | half] = self.shuffled(*pair, upper), self.shuffled(*pair, lower)
-            half //= 2
-        return values
-
 
 @cache
 def pack_square(dtype: str, lanes: int, whole: bool) -> Callable[..., None]:
@@ -158,9 +136,9 @@ def pack_square(dtype: str, lanes: int, whole: bool) -> Callable[..., None]:
     def emit(builder: Any, x: Any, x_row: Any, rows: Any, columns: Any, table: Any, places: Any, place: Any, y: Any,
              of_run: Any) -> None:  # fmt: skip
         square = _Square(builder, dtype, lanes, whole)
-        present = None if whole else square.below(columns)
+        present = None if whole else lanes_below(builder, columns, lanes)
         masks = [None if whole else square.mask_of(i, rows, present) for i in range(lanes)]
-        made = square.transposed([square.load(square.row(x, x_row, i), mask) for i, mask in enumerate(masks)])
+        made = transposed(builder, [square.load(square.row(x, x_row, i), mask) for i, mask in enumerate(masks)])
         for k, address in enumerate(square.columns(y, table, places, place, of_run, columns)):
             if whole or k == 0:
                 square.store(made[k], address)
@@ -207,8 +185,8 @@ def unpack_square(dtype: str, lanes: int, whole: bool) -> Callable[..., None]:
             totals.append(builder.phi(square.vector))
             totals[-1].add_incoming(one, before)
             totals[-1].add_incoming(all_of_it, head)
-        made = square.transposed(totals)
-        present = None if whole else square.below(columns)
+        made = transposed(builder, totals)
+        present = None if whole else lanes_below(builder, columns, lanes)
         accumulate = builder.icmp_signed("!=", adds, WORD(0))
 
         def put(add: bool) -> None:
