@@ -155,6 +155,12 @@ def _train_parser(commands: Any) -> None:
         help=f"with ranks: what each holds a shard of, to the same bits: {', '.join(SHARDS)} (default: nothing)",
     )
     parser.add_argument(
+        "--parts",
+        type=_positive,
+        metavar="N",
+        help="with ranks: equal parts of a batch that they share, which decide its bits (default: 8, or one a rank)",
+    )
+    parser.add_argument(
         "--timeout",
         type=_rate,
         metavar="SECONDS",

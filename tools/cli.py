@@ -88,10 +88,10 @@ def _run(argv: Sequence[str] | None, interruptions: Interruptions) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     settings = ("recipe", "epochs", "batch_size", "optimizer", "lr", "schedule", "clip_norm", "early_stop", "seed")
-    kept = (*settings, "memory", "allow", "precision", "loss_scaling", "target", "cores")
+    kept = (*settings, "memory", "allow", "precision", "loss_scaling", "target", "cores", "parts")
     given = {name: value for name in kept if (value := getattr(options, name)) is not None}
     ranks = ranks_of_command(options.ranks, options.timeout)
-    for option in ("shard", "timeout"):
+    for option in ("shard", "parts", "timeout"):
         if ranks is None and getattr(options, option) is not None:
             raise CommandError(f"--{option} is for several ranks: start by mpiexec, or give --ranks one")
     console = Console(quiet=ranks is not None and ranks.rank > 0)

@@ -34,6 +34,13 @@ def shard_of(name: str | None) -> Shard:
             return None
 
 
+def parts_to_go_on(began: int | None, given: int | None) -> int | None:
+    """The parts of a batch in a run that goes on. Raises `CommandError` where it began with others."""
+    if began is not None and given not in (None, began):
+        raise CommandError(f"the run to resume began with {began} parts; it cannot go on with --parts {given}")
+    return given if began is None else began
+
+
 def ranks_in_words(ranks: Ranks, parts: int) -> str:
     """Who trains, for the output of a command."""
     if ranks.size == 1:

@@ -9,6 +9,7 @@ from typing import Any
 
 from .command_error import CommandError
 from .file_values import brief, is_cores, is_count, is_half, is_loss_scaling, is_memory, is_rate, is_text
+from .ranks import parts_to_go_on
 from .recipes import RECIPES
 
 _EPOCHS = {"digits": 40, "mnist": 10, "resnet": 4}
@@ -61,6 +62,7 @@ class Settings:
                 option = "--" + name.replace("_", "-")
                 began = f"without {option}" if before is None else f"with {option} {before}"
                 raise CommandError(f"the run to resume began {began}; it cannot go on with {option} {now}")
+        parts_to_go_on(self.parts, given.get("parts"))
         if "recipe" not in given and self.recipe not in RECIPES:
             raise CommandError(
                 f"{path} says that it was trained with the recipe {brief(self.recipe)}, which does not come with "

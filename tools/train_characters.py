@@ -70,6 +70,7 @@ def run_characters(
                 cores=run.given.get("cores"),
                 ranks=run.ranks,
                 shard=shard_of(run.shard),
+                parts=run.given.get("parts"),
                 resume=run.resume,
                 out=out,
                 on_compiled=lambda step: _say_of(step, console),

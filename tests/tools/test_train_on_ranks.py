@@ -44,9 +44,28 @@ def test_what_is_wrong_with_a_command_is_said_once(tmp_path: Path):
 def test_shards_are_for_ranks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     for name in ("PMI_RANK", "PMI_SIZE", "PMIX_RANK", "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_ID"):
         monkeypatch.delenv(name, raising=False)
-    for option in (("--shard", "state"), ("--timeout", "60")):
+    for option in (("--shard", "state"), ("--parts", "4"), ("--timeout", "60")):
         assert main(["train", *option]) == 2
         assert f"{option[0]} is for several ranks" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("recipe", ["digits", "lstm"])
+def test_a_run_has_the_parts_that_it_is_given_and_goes_on_with_these(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text("the cat sat on the mat; the dog sat on the log.\n" * 200)
+    options = ["--threads", "1", "--out", "run.safetensors"]
+    options += ["--data", "text.txt"] if recipe == "lstm" else []
+    length = ["--steps", "1"] if recipe == "lstm" else ["--epochs", "1"]
+    begins = ["train", recipe, "--batch-size", "32", "--ranks", "one", "--parts", "2", *length, *options]
+    assert main(begins) == 0
+    assert "computes a batch in 2 parts" in capsys.readouterr().out
+    resumed = ["train", recipe, "--resume", "run.safetensors", *options]
+    assert main([*resumed, "--ranks", "one", "--parts", "4"]) == 2
+    assert "began with 2 parts; it cannot go on with --parts 4" in capsys.readouterr().err
+    assert main(resumed) == 0
+    assert "computes a batch in 2 parts" in capsys.readouterr().out
 
 
 def test_a_command_without_a_launcher_says_how_to_start(

@@ -31,6 +31,7 @@ from ..check_allow import check_allow
 from ..command_error import CommandError
 from ..file_values import is_cores, is_count, is_half, is_loss_scaling, is_memory, is_rate, is_text, loss_scaling_of
 from ..load_checkpoint import load_checkpoint
+from ..ranks import parts_to_go_on
 from .corpus import IGNORED, Corpus, python_documentation
 from .recipe import Ingredients
 
@@ -206,6 +207,7 @@ def train_characters(
     cores: int | None = None,
     ranks: Ranks | None = None,
     shard: Shard = None,
+    parts: int | None = None,
     resume: str | None = None,
     out: str | None = None,
     on_compiled: Callable[[Step], None] | None = None,
@@ -225,7 +227,7 @@ def train_characters(
     `say` reports what goes wrong with a checkpoint, and what differs.
 
     Of a model that `ranks` train every rank calls this with the same arguments, and gets the same figures. A checkpoint
-    is of so many parts of a batch, and a run that goes on has as many, also where it is one process.
+    is of so many `parts` of a batch, and a run that goes on has as many, also where it is one process.
 
     Raises `DataError` for a text that is too short, `CommandError` where a checkpoint is of another run.
     """
@@ -249,6 +251,7 @@ def train_characters(
         loss_scaling, target = loss_scaling or earlier.loss_scaling, target or earlier.target
         cores = cores or earlier.cores
         ranks = one() if ranks is None and earlier.parts is not None else ranks
+        parts = parts_to_go_on(earlier.parts, parts)
     check_allow(allow, memory)
     settings = settings() if isinstance(settings, type) else settings
     if steps is None and minutes is None:
@@ -272,7 +275,7 @@ def train_characters(
         seed=settings.seed,
         ranks=ranks,
         shard=shard,
-        parts=None if earlier is None else earlier.parts,
+        parts=parts,
     )
     if resume is not None and earlier is not None:
         load_checkpoint(step, resume, {settings.name: earlier.text}, say)
