@@ -271,6 +271,8 @@ _TILE_ELEMENTS = 1024
 """Elements of a tile: four for each thread of a block."""
 _LAUNCH_NS = 1_200.0
 """From a launch to the next that waits for it, in one captured graph."""
+_MESSAGE_NS = 15_000.0
+"""A message of few bytes from GPU to GPU."""
 _LANES, _FUNCTION_LANES = 128, 8
 """Elements that a multiprocessor takes in a cycle: of a cheap function, and of one of about 16 instructions."""
 
@@ -309,4 +311,7 @@ def _of_card(name: str, card: Card, device: str) -> Target:
         launch_ns=_LAUNCH_NS * workers,
         barrier_ns=_LAUNCH_NS,
         packed_rows=1,
+        # What NCCL's smallest message takes, about; and cards that nothing faster connects than their hosts do.
+        rank_latency_ns=_MESSAGE_NS,
+        rank_bytes_per_ns=card.link_bytes_per_ns,
     )

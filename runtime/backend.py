@@ -109,8 +109,10 @@ class Backend(Protocol):
         """
         ...
 
-    def check(self, target: Target) -> None:
-        """Raise `TargetError`, with what to write instead, where this machine cannot run what is made for `target`."""
+    def check(self, target: Target, ranks: Any = None) -> None:
+        """Raise `TargetError`, with what to write instead, where this machine cannot run what is made for `target`, or
+        several `ranks` cannot do so together; they call this together then, and all raise it.
+        """
         ...
 
     def narrowed(self, target: Target) -> Target:
@@ -153,8 +155,8 @@ def backend_replaced(device: str, backend: Backend) -> Iterator[None]:
         _BACKENDS[device] = before
 
 
-def backend_of(target: Target) -> Backend:
-    """The backend that runs what is made for a target.
+def backend_of(target: Target, ranks: Any = None) -> Backend:
+    """The backend that runs what is made for a target, of several `ranks` on all of them together.
 
     Raises `TargetError` where there is none, or where this machine cannot run it.
     """
@@ -162,5 +164,5 @@ def backend_of(target: Target) -> Backend:
     if backend is None:
         known = ", ".join(_BACKENDS)
         raise TargetError(f"nothing here runs {str(target)!r}; there are backends for {known}")
-    backend.check(target)
+    backend.check(target, ranks)
     return backend

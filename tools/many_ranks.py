@@ -108,7 +108,8 @@ class RanksPrediction:
     shared: bool
     """Whether all ranks share these rows, and do not compute so many each."""
     network: Network
-    threads: int
+    threads: int | None
+    """Those of a CPU; None of a GPU."""
     memory: int | None
     found: Sequence[OfRanks]
 
@@ -130,7 +131,7 @@ class RanksPrediction:
     def __str__(self) -> str:
         one, most = self.of_asked, max(other.nbytes for other in self.found)
         lines = [
-            f"{self.asked} ranks, shard={self.shard!r}, {self.threads} threads each; messages {self._network()}",
+            f"{self.asked} ranks, shard={self.shard!r}, {self._has()} each; messages {self._network()}",
             f"  {self._batch()}",
             f"  each sends {human(one.sent)} in {one.count:,.0f} messages a step; {self._hidden(one)}",
             "",
@@ -155,6 +156,9 @@ class RanksPrediction:
             return f"all share a batch of {self.rows:,} rows, {self.rows // self.asked:,} each"
         whole = f"each computes {self.rows:,} rows, the batch of the recipe: {self.asked * self.rows:,} together"
         return f"{whole}; --batch-size {self.rows} shares them, as train does"
+
+    def _has(self) -> str:
+        return "a GPU" if self.threads is None else f"{self.threads} threads"
 
     def _network(self) -> str:
         return f"at {self.network.gb_per_second:.4g} GB/s, {human_time(self.network.latency_ns)} each"
@@ -237,7 +241,7 @@ def predict_ranks(
     shard: str | None,
     network: Network,
     target: Target,
-    threads: int,
+    threads: int | None,
     memory: int | None,
     batch_size: int | None = None,
 ) -> RanksPrediction:
@@ -344,7 +348,7 @@ def _rows(recipe: str) -> int:
     return next((t.shape[0] for t in optree.tree_leaves(_specs(recipe)[3]) if t.shape), 0)
 
 
-def _planned(recipe: str, ranks: int, of_all: int, shard: str | None, target: Target, threads: int) -> StepPlan:
+def _planned(recipe: str, ranks: int, of_all: int, shard: str | None, target: Target, threads: int | None) -> StepPlan:
     """The plan for so many ranks, whose batch has `of_all` rows and falls into a part for each."""
     model, loss_fn, optimizer, specs = _specs(recipe)
     rows = _rows(recipe)

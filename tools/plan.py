@@ -178,7 +178,8 @@ def _on_ranks(options: PlanOptions, ranks: int) -> int:
         raise CommandError("--memory with --ranks is that of each rank, in bytes, such as 16GB")
     memory = budget_of(options.memory).nbytes
     machine = target_of(options.target)
-    threads = worker_count(options.threads, machine)
+    workers = worker_count(options.threads, machine)
+    threads = None if machine.is_gpu else workers
     network = options.network or Network.parsed(NETWORK)
     asked = (options.recipe, ranks, options.shard, network, machine, threads, memory, options.batch_size)
     found = predict_ranks(*asked)

@@ -69,7 +69,7 @@ def plan_step(
     scaling = checked_loss_scaling(loss_scaling, precision)
     check_not_shared(share, precision)
     options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs, precision, scaling)
-    options |= ranks_options(ranks, shard, parts, machine)
+    options |= ranks_options(ranks, shard, parts)
     with compiling(), compile_progress("the plan of a step"):
         shared_names(model, lives_of(share, backend_of(machine)) if share is not None else [])
         plans = step_plans(model, loss_fn, optimizer, batch, options, workers, set(), machine, host)
@@ -220,13 +220,13 @@ def compile_step(
     """
     precision, budget = checked_precision(precision), allowing(budget_of(memory), allow)
     machine = with_cores(with_precision(target_of(target), precision), cores)
-    machine = backend_of(machine).narrowed(machine)  # raises before anything is traced
+    machine = backend_of(machine, ranks).narrowed(machine)  # raises before anything is traced
     workers, host = worker_count(threads, machine, ranks), host_memory_of(host_memory, machine)
     scaling = checked_loss_scaling(loss_scaling, precision)
     check_not_shared(share, precision)
     options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs, precision, scaling)
     policy = shape_policy(shapes, max_programs)
-    options |= ranks_options(ranks, shard, parts, machine, policy.shapes)
+    options |= ranks_options(ranks, shard, parts, policy.shapes)
     with compiling(), compile_progress("a step"):
         return Step(
             model, loss_fn, optimizer, batch, budget, workers, options, seed, machine, share, host, policy, ranks

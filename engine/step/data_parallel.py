@@ -12,7 +12,6 @@ import numpy as np
 from ...ir import ArrayType, Value, is_float
 from ...ir.ops import collectives
 from ...passes.ranks.shares import Shares, varies
-from ...passes.target import Target
 from ..optim import Optimizer
 from ..ranks import Ranks
 from ..tracing.numbers import as_whole
@@ -196,13 +195,11 @@ class PartSums:
         return replace(total, metrics=found)
 
 
-def ranks_options(ranks: Any, shard: Any, parts: Any, target: Target, shapes: str = "any") -> dict[str, Any]:
+def ranks_options(ranks: Any, shard: Any, parts: Any, shapes: str = "any") -> dict[str, Any]:
     """What the arguments `ranks`, `shard` and `parts` add to the options of a step. Raises where they do not fit."""
     found = _data_parallel(ranks, shard, parts)
     if found is None:
         return {}
-    if target.is_gpu:
-        raise NotImplementedError(located(f"ranks on {str(target)!r}: they compute on CPUs; write target='cpu'"))
     if shapes == "bucket":
         what = "shapes='bucket' with ranks: those of one step would pad to different shapes"
         raise NotImplementedError(located(f"{what}; pad the batches by hand, or leave shapes out"))

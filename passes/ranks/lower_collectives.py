@@ -66,8 +66,11 @@ class _Messages:
         return b.graph(outputs, graph.aliases, graph.output_names)
 
     def _own(self, x: Value) -> Value:
-        """In the canonical form of graphs no output is a view, or an input."""
-        if x.node is not None and not x.node.op.is_view:
+        """In the canonical form of graphs no output is a view, or an input. On a GPU none is what a message brought
+        either: it may overwrite an input, and only kernels look whether something has trapped.
+        """
+        came = x.node is not None and x.node.op is collectives.finish and self.target.is_gpu
+        if x.node is not None and not x.node.op.is_view and not came:
             return x
         self.b.origin = self.b.origin if x.node is None else x.node.origin
         return ew.copy(self.b, x)

@@ -19,7 +19,7 @@ class CpuBackend:
     undone = 0
     of_device = None
 
-    def check(self, target: Target) -> None:
+    def check(self, target: Target, ranks: Any = None) -> None:
         """Raise `TargetError` unless this machine has the instructions of a target."""
         if target.name not in runnable():
             targets = ", ".join(f"gl.Target.cpu({name!r})" for name in runnable())

@@ -16,7 +16,19 @@ from ...ir import Node, Value
 from ...passes.graph.scan import Scan
 from ...passes.memory.plan import Plan
 from ...passes.tiling.parallel_loops import run_concurrently
-from ..lowering.launch import Arg, Call, KernelAddress, Launch, Pointer, Ranks, Routine, Scratch, Tile, Transfer
+from ..lowering.launch import (
+    Arg,
+    Call,
+    KernelAddress,
+    Launch,
+    Pointer,
+    RankNumber,
+    Ranks,
+    Routine,
+    Scratch,
+    Tile,
+    Transfer,
+)
 from ..lowering.launch_list import Fork, Item, LaunchList, Loop, Stages, Unit
 from . import blas
 from .program import CONSTANT, POINTER, TILE
@@ -149,6 +161,8 @@ class Tables:
                 return CONSTANT, self.kernels[arg.source], 0, 0, 0, 0, 0
             case Routine():
                 return CONSTANT, blas.pointer(arg.name), 0, 0, 0, 0, 0
+            case RankNumber():
+                raise AssertionError(f"{arg} is no argument of a kernel of a CPU")
             case Ranks():
                 assert self.ranks, "messages to other ranks, and no ranks"
                 return CONSTANT, self.ranks, 0, 0, 0, 0, 0

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .foreign import ForeignArray
     from .gpu import Gpu
     from .libraries import Libraries
+    from .messages import Messages
     from .modules import Compile
     from .program import CudaProgram
 
@@ -25,14 +26,21 @@ if TYPE_CHECKING:
 class CudaBackend:
     """What `Backend` of `runtime/backend.py` asks for. Nothing of CUDA is imported before something is to run.
 
-    Where tests have no GPU, `driver` stands for `cuda.bindings.driver`, `compile` for the compiler of kernels, and
-    `libraries` for what is installed.
+    Where tests have no GPU, `driver` stands for `cuda.bindings.driver`, `compile` for the compiler of kernels,
+    `libraries` for what is installed, and `nccl` for NCCL's bindings.
     """
 
-    def __init__(self, driver: Any = None, compile: Compile | None = None, libraries: Libraries | None = None) -> None:
-        self._driver, self._compile, self._libraries = driver, compile, libraries
+    def __init__(
+        self,
+        driver: Any = None,
+        compile: Compile | None = None,
+        libraries: Libraries | None = None,
+        nccl: Any = None,
+    ) -> None:
+        self._driver, self._compile, self._libraries, self._nccl = driver, compile, libraries, nccl
         self._lock = fork_lock()
         self._opened: Gpu | None = None
+        self._messages: dict[Any, Messages] = {}
 
     @property
     def gpu(self) -> Gpu:
@@ -45,25 +53,35 @@ class CudaBackend:
         """How many runs that returned were not done."""
         return 0 if self._opened is None else self._opened.runs.undone
 
-    def check(self, target: Target) -> None:
+    def check(self, target: Target, ranks: Any = None) -> None:
         """Raise `TargetError` that names what is missing to run what is made for a target, and the way to get it."""
         with self._lock:
-            if self._opened is None:
-                self._opened = self._open(target)
-            device = self._opened.device
-            if device.capability != target.capability:
-                raise TargetError(
-                    f"this process works with a GPU of {device.capability}, which cannot run what is made for "
-                    f"{str(target)!r}; write target='cuda:{device.capability}', or begin another process"
-                )
-            device.enter()
+            if ranks is None or ranks.size == 1 or ranks in self._messages:
+                self._checked(target)
+            else:
+                from .messages import join_ranks
+
+                self._messages[ranks] = join_ranks(ranks, lambda number: self._checked(target, number), self._nccl)
+
+    def _checked(self, target: Target, number: int = 0) -> Gpu:
+        """The GPU of this process, which takes the one of this number where it has none yet."""
+        if self._opened is None:
+            self._opened = self._open(target, number)
+        device = self._opened.device
+        if device.capability != target.capability:
+            raise TargetError(
+                f"this process works with a GPU of {device.capability}, which cannot run what is made for "
+                f"{str(target)!r}; write target='cuda:{device.capability}', or begin another process"
+            )
+        device.enter()
+        return self._opened
 
     def narrowed(self, target: Target) -> Target:
         """A target with those of its libraries that are installed; kernels of our own do what the others would."""
         there = self.gpu.libraries.names
         return replace(target, libraries=tuple(name for name in target.libraries if name in there))
 
-    def _open(self, target: Target) -> Gpu:
+    def _open(self, target: Target, number: int) -> Gpu:
         lacks = missing(target) if self._driver is None else missing_devices(target, self._driver)
         if lacks:
             raise TargetError(
@@ -74,7 +92,7 @@ class CudaBackend:
         # With the front end, and with the packages, for which those who only have a CPU need not wait.
         from .gpu import open_gpu
 
-        return open_gpu(target, self._driver, self._compile, self._libraries)
+        return open_gpu(target, self._driver, self._compile, self._libraries, number)
 
     def allocate(self, nbytes: int) -> DeviceMemory:
         """`nbytes` of the device's memory, in one allocation."""
@@ -100,7 +118,8 @@ class CudaBackend:
         self.gpu.device.check_room(nbytes, "a step")
 
     def build(self, plan: Plan, arena: DeviceMemory | None = None, ranks: Any = None) -> CudaProgram:
-        """A plan with machine code, which works in `arena`, or in memory of its own. It has no collectives."""
+        """A plan with machine code, which works in `arena`, or in memory of its own."""
         from .program import CudaProgram
 
-        return CudaProgram(self.gpu, plan, self.allocate(plan.arena_bytes) if arena is None else arena)
+        messages = self._messages.get(ranks) if ranks is not None else None
+        return CudaProgram(self.gpu, plan, self.allocate(plan.arena_bytes) if arena is None else arena, messages)

@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 
 from ..lowering.gpu_copies import copy_array
+from ..lowering.gpu_messages import MessageCall, MessageWait
 from ..lowering.launch import Call, Launch, Transfer
 from ..lowering.launch_list import Fork
 from ..lowering.library_call import ConvolutionCall, ProductCall
 from ..lowering.places import Part, Places, parts
 from .device import Device, DeviceError
 from .libraries import Libraries
+from .messages import Messages
 
 _HEAD = "def kernel(b):\n"
 MOST_NODES = 20_000
@@ -66,13 +68,23 @@ class Capture:
     """Captures the launches of one program. `function` finds the code of a kernel by its source and its number of
     words; `error` is the address of the word to which traps write their code.
 
-    Transfers go to a stream for each direction, which begins and ends beside the launches between.
+    Transfers go to a stream for each direction, which begins and ends beside the launches between; `messages` to one of
+    their own.
     """
 
-    def __init__(self, device: Device, function: Callable[[str, int], Any], libraries: Libraries, error: int) -> None:
+    def __init__(
+        self,
+        device: Device,
+        function: Callable[[str, int], Any],
+        libraries: Libraries,
+        error: int,
+        messages: Messages | None = None,
+    ) -> None:
         self._device, self._function, self._libraries, self._error = device, function, libraries, error
+        self._messages = messages
         self._captured, self._checked = 0, False
-        self._transfers: dict[Transfer, Any] = {}
+        self._begun: dict[Transfer | int, Any] = {}
+        """Events behind transfers, and behind messages by their tags, for which nothing waits yet."""
 
     def pieces(self, listed: Iterable[Guarded]) -> list[Piece]:
         """What is listed, in its order."""
@@ -111,8 +123,8 @@ class Capture:
         self._captured = 0
 
     def _end(self, pieces: list[Piece]) -> None:
-        for transfer in list(self._transfers):
-            self._wait(transfer)
+        for begun in list(self._begun):
+            self._wait(begun)
         graph = self._device.call("cuStreamEndCapture", self._device.captured)
         if self._captured:
             pieces.append(Graph(self._device, self._device.call("cuGraphInstantiate", graph, 0), self._captured))
@@ -132,6 +144,10 @@ class Capture:
                 self._give_kernel(item, places, guarded, self._device.captured)
             case Transfer():
                 self._begin_transfer(item, places, guarded)
+            case MessageCall():
+                self._begin_messages(item, places)
+            case MessageWait():
+                self._wait(item.tag)
             case ProductCall() | ConvolutionCall():
                 self._libraries.run(item, places.word, self._device.captured)
             case _:
@@ -152,7 +168,7 @@ class Capture:
             pointers.ctypes.data, 0,
         )  # fmt: skip
 
-    # ---- transfers
+    # ---- beside the launches
 
     def _begin_transfer(self, transfer: Transfer, places: Places, guarded: bool) -> None:
         call, stream = self._device.call, self._device.transfers[transfer.to_host]
@@ -163,12 +179,21 @@ class Capture:
         else:
             name = "cuMemcpyDtoHAsync" if transfer.to_host else "cuMemcpyHtoDAsync"
             call(name, places.word(transfer.target), places.word(transfer.source), transfer.nbytes, stream)
-        event = self._transfers[transfer] = call("cuEventCreate", 2)
-        call("cuEventRecord", event, stream)
+        self._note(transfer, stream)
 
-    def _wait(self, transfer: Transfer) -> None:
-        """Let launches that follow wait for a transfer, unless they do already."""
-        event = self._transfers.pop(transfer, None)
+    def _begin_messages(self, item: MessageCall, places: Places) -> None:
+        assert self._messages is not None, "a plan with collectives, and no ranks"
+        self._device.wait_for(self._messages.stream, self._device.captured)
+        self._messages.begin(item, places.word)
+        self._note(item.tag, self._messages.stream)
+
+    def _note(self, begun: Transfer | int, stream: Any) -> None:
+        event = self._begun[begun] = self._device.call("cuEventCreate", 2)
+        self._device.call("cuEventRecord", event, stream)
+
+    def _wait(self, begun: Transfer | int) -> None:
+        """Let launches that follow wait for a transfer, or for the messages of a tag, unless they do already."""
+        event = self._begun.pop(begun, None)
         if event is not None:
             self._device.call("cuStreamWaitEvent", self._device.captured, event, 0)
             self._device.call("cuEventDestroy", event)

@@ -42,12 +42,13 @@ class DeviceError(RuntimeError):
 
 
 class Device:
-    """The first GPU that can run what is made for a target, where `missing_devices` says that there is one.
+    """A GPU that can run what is made for a target, where `missing_devices` says that there is one: of all that can,
+    counted in turn, the one of this number.
 
     What is given to `stream` runs in order, and everything is given to it by who holds the `lock`.
     """
 
-    def __init__(self, driver: Any, target: Target) -> None:
+    def __init__(self, driver: Any, target: Target, number: int = 0) -> None:
         self.driver = driver
         self.closed = ""
         """Why nothing works any more."""
@@ -57,12 +58,13 @@ class Device:
         self._freed: deque[tuple[str, Any]] = deque()
         self.call("cuInit", 0)
         found = [self._capability(i) for i in range(self.call("cuDeviceGetCount"))]
-        self.ordinal = found.index(target.capability or "")
+        usable = [i for i, capability in enumerate(found) if capability == target.capability]
+        self.ordinal = usable[number % len(usable)]
         self.capability = found[self.ordinal]
         """The compute capability, such as "sm_90"."""
-        number = self.call("cuDeviceGet", self.ordinal)
-        self.name = bytes(self.call("cuDeviceGetName", 256, number)).rstrip(b"\0").decode(errors="replace")
-        self.context = self.call("cuDevicePrimaryCtxRetain", number)
+        handle = self.call("cuDeviceGet", self.ordinal)
+        self.name = bytes(self.call("cuDeviceGetName", 256, handle)).rstrip(b"\0").decode(errors="replace")
+        self.context = self.call("cuDevicePrimaryCtxRetain", handle)
         self.call("cuCtxSetCurrent", self.context)
         # Neither waits for the default stream. What is captured is given to one that has nothing to do.
         self.stream, self.captured = self.call("cuStreamCreate", 1), self.call("cuStreamCreate", 1)
@@ -75,6 +77,10 @@ class Device:
         major = self.call("cuDeviceGetAttribute", kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, number)
         minor = self.call("cuDeviceGetAttribute", kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, number)
         return f"sm_{major}{minor}"
+
+    def uuid(self) -> bytes:
+        """What tells this GPU from all others."""
+        return bytes(self.call("cuDeviceGetUuid", self.call("cuDeviceGet", self.ordinal)).bytes)
 
     # ---- calls
 

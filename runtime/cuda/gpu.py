@@ -41,8 +41,10 @@ class Gpu:
         ]
 
 
-def open_gpu(target: Target, driver: Any, compile: Compile | None, libraries: Libraries | None) -> Gpu:
-    """The GPU that runs what is made for a target, where there is one, with what stands for its packages if given."""
-    device = Device(importlib.import_module("cuda.bindings.driver") if driver is None else driver, target)
+def open_gpu(target: Target, driver: Any, compile: Compile | None, libraries: Libraries | None, number: int = 0) -> Gpu:
+    """A GPU that runs what is made for a target, where there is one, with what stands for its packages if given; of
+    several the one of this number.
+    """
+    device = Device(importlib.import_module("cuda.bindings.driver") if driver is None else driver, target, number)
     modules = Modules(device, compile or compile_kernels)
     return Gpu(device, Runs(device), modules, installed_libraries() if libraries is None else libraries)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from .device import LEGACY_STREAM, DeviceMemory
 from .device_array import DeviceArray
 from .foreign import ForeignArray
 from .gpu import Gpu
+from .messages import Messages
 from .modules import Source
 from .outputs import ArenaOutput
 from .runs import Run, Runs
@@ -39,8 +41,9 @@ class CudaProgram:
     numbers are checked. Its error is then raised later: see `Runs`.
     """
 
-    def __init__(self, gpu: Gpu, plan: Plan, arena: DeviceMemory) -> None:
+    def __init__(self, gpu: Gpu, plan: Plan, arena: DeviceMemory, messages: Messages | None = None) -> None:
         self.plan = plan
+        self._messages = messages
         self._runs, self._device, self._modules, self._libraries = gpu.runs, gpu.device, gpu.modules, gpu.libraries
         self._lowered = lower(plan, supports=self._libraries.supports)
         self._traps = self._lowered.traps.entries
@@ -111,7 +114,11 @@ class CudaProgram:
         run = self._last
         if run is None or i not in self._results.types:
             return None
-        return PendingArray(lambda: self._runs.result(run, i), type.shape, type.dtype)
+        return PendingArray(lambda: self._waited_for(run, i), type.shape, type.dtype)
+
+    def _waited_for(self, run: Run, i: int) -> Array:
+        with contextlib.nullcontext() if self._messages is None else self._messages.waiting("what the GPUs compute"):
+            return self._runs.result(run, i)
 
     # ---- running
 
@@ -172,7 +179,7 @@ class CudaProgram:
 
     def capture(self) -> Capture:
         """What makes graphs of parts of this program."""
-        return Capture(self._device, self._modules.function, self._libraries, self._runs.error)
+        return Capture(self._device, self._modules.function, self._libraries, self._runs.error, self._messages)
 
     def parts(self) -> list[Guarded]:
         """All parts of a run, in their order, at the addresses that they work at."""
@@ -190,7 +197,8 @@ class CudaProgram:
             id(each): [held.address(held.constants, value) for value in each.constants]
             for each in self._lowered.plans()
         }
-        places = Places(self.plan, self._arena.address, inputs, outputs, constants, held.host.address)
+        rank = 0 if self._messages is None else self._messages.rank
+        places = Places(self.plan, self._arena.address, inputs, outputs, constants, held.host.address, rank)
         listed = list(_parts(self._lowered, places))
         for each in listed:
             if not isinstance(each, Wait):

@@ -22,7 +22,7 @@ class EmulatedBackend:
     undone = 0
     of_device = None
 
-    def check(self, target: Target) -> None:
+    def check(self, target: Target, ranks: Any = None) -> None:
         """Raise `TargetError` where threads cannot be fibers, or `GRADLOOM_EMULATOR` names no mode."""
         check_host()
         is_checked()
@@ -43,7 +43,7 @@ class EmulatedBackend:
         """Nothing: what this machine's memory is used for is not known."""
 
     def build(self, plan: Plan, arena: Array | None = None, ranks: Any = None) -> EmulatedProgram:
-        """A plan with machine code, which works in `arena`, or in memory of its own. It has no collectives."""
+        """A plan with machine code, which works in `arena`, or in memory of its own."""
         from .program import EmulatedProgram  # with the front end, which those that only have a CPU need not wait for
 
-        return EmulatedProgram(plan, allocate(plan.arena_bytes) if arena is None else arena, is_checked())
+        return EmulatedProgram(plan, allocate(plan.arena_bytes) if arena is None else arena, is_checked(), ranks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,12 +14,14 @@ from ...passes.memory.plan import Plan
 from ..codegen.fork_lock import fork_lock, interrupted
 from ..codegen.kernel_cache import Kernel
 from ..cpu.executable import allocate
+from ..lowering.gpu_messages import MessageCall, MessageWait
 from ..lowering.launch import Launch, Transfer
 from ..lowering.launch_list import Fork, Item, LaunchList, Loop, Unit, lower, stages_of
 from ..lowering.places import Places
 from ..lowering.refusal import refusal
 from .accesses import Accesses, conflict
 from .launch import KernelFault, emulated_kernel, run_launch
+from .messages import EmulatedMessages
 
 _WHY = "the emulator keeps no machine code"
 
@@ -29,8 +32,9 @@ class EmulatedProgram:
     `checked`, each access of an element is looked at first; a run then raises `KernelFault` for what no GPU defines.
     """
 
-    def __init__(self, plan: Plan, arena: Array, checked: bool = True) -> None:
+    def __init__(self, plan: Plan, arena: Array, checked: bool = True, ranks: Any = None) -> None:
         self.plan = plan
+        self._messages = None if ranks is None else EmulatedMessages(ranks)
         self._lowered = lower(plan)
         self._lock = fork_lock()
         self._running = False
@@ -97,7 +101,8 @@ class EmulatedProgram:
                 constants = {key: [_address(array) for array in arrays] for key, arrays in self._constants.items()}
                 addresses = [_address(array) for array in given], [_address(array) for array in taken]
                 memory = _address(self._arena), *addresses, constants, _address(self._host)
-                self._places = Places(self.plan, *memory)
+                rank = 0 if self._messages is None else self._messages.rank
+                self._places = Places(self.plan, *memory, rank)
                 self._run(self._lowered, self._places, None)
             finally:
                 self._running = False
@@ -116,8 +121,8 @@ class EmulatedProgram:
     def _run_unit(self, unit: Unit, node: Node | None, places: Places, noted: Accesses | None) -> None:
         for stage in stages_of(unit):
             each = [self._accesses(len(stage), noted) for _ in stage]
-            for launch, accesses in zip(stage, each):
-                self._launch(launch, node, places, accesses)
+            for item, accesses in zip(stage, each):
+                self._run_item(item, node, places, accesses)
             self._check_apart([node for _ in stage], each, noted)
         if isinstance(unit, Loop):
             for t in unit.iterations:
@@ -164,8 +169,20 @@ class EmulatedProgram:
             body = true if holds() else false[0]
             self._run(body, places.branch(fork.node, body.plan), noted)
 
-    def _launch(self, launch: Item, node: Node | None, places: Places, noted: Accesses | None) -> None:
-        assert isinstance(launch, Launch), "what is emulated has no libraries"
+    def _run_item(self, item: Item, node: Node | None, places: Places, noted: Accesses | None) -> None:
+        match item:
+            case Launch():
+                self._launch(item, node, places, noted)
+            case MessageCall():
+                assert self._messages is not None, "a plan with collectives, and no ranks"
+                self._messages.begin(item, places.word)
+            case MessageWait():
+                assert self._messages is not None, "a plan with collectives, and no ranks"
+                self._messages.wait(item.tag)
+            case _:
+                raise AssertionError("what is emulated has no libraries")
+
+    def _launch(self, launch: Launch, node: Node | None, places: Places, noted: Accesses | None) -> None:
         (call,) = launch.calls
         kernel = emulated_kernel(call.source, checked=self._checked)
         words = [places.word(arg) for arg in call.args]

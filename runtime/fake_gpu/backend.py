@@ -13,9 +13,11 @@ from ..cuda.libraries import Libraries
 from .driver import FakeDriver, image
 
 
-def fake_cuda(driver: FakeDriver, libraries: Mapping[str, Any] | None = None) -> CudaBackend:
-    """A backend that works with a fake driver, and without libraries, or with what stands for them by name."""
-    return CudaBackend(driver, _compile, Libraries(libraries or {}))
+def fake_cuda(driver: FakeDriver, libraries: Mapping[str, Any] | None = None, nccl: Any = None) -> CudaBackend:
+    """A backend that works with a fake driver, and without libraries, or with what stands for them by name, and for
+    NCCL's bindings.
+    """
+    return CudaBackend(driver, _compile, Libraries(libraries or {}), nccl)
 
 
 def _compile(sources: Sequence[tuple[str, int]], arch: str) -> list[GpuKernel]:

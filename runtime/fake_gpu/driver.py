@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -189,6 +190,9 @@ class FakeDriver:
     def cuDeviceGetAttribute(self, attribute: int, device: int) -> tuple[Code, int]:
         major, minor = self._capabilities[device]
         return Code.SUCCESS, {16: 132, 75: major, 76: minor}[attribute]
+
+    def cuDeviceGetUuid(self, device: int) -> tuple[Code, Any]:
+        return Code.SUCCESS, SimpleNamespace(bytes=b"%8x%8x" % (id(self) & 0xFFFFFFFF, device))
 
     def cuDevicePrimaryCtxRetain(self, device: int) -> tuple[Code, Any]:
         return (Code.SUCCESS, object()) if self._initialized else (Code.NOT_INITIALIZED, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from ...ir import OPS, Node, Op
 from ...ir.ops import (
@@ -34,6 +34,7 @@ from .gpu_cumulative import lower_gpu_cumulative
 from .gpu_libraries import library_launches
 from .gpu_linalg import lower_gpu_linalg
 from .gpu_matmul import lower_gpu_matmul
+from .gpu_messages import MessageCall, MessageWait, lower_gpu_collective
 from .gpu_orthogonal_factors import lower_gpu_qr, lower_gpu_svd
 from .gpu_region import lower_gpu_region
 from .gpu_scatter_add import lower_gpu_scatter_add
@@ -47,12 +48,14 @@ from .unit import lower_unit
 
 def lower_gpu_unit(
     node: Node, plan: Plan, traps: Traps, supports: Callable[[LibraryCall], bool]
-) -> list[Launch | LibraryCall]:
+) -> Sequence[Launch | LibraryCall | MessageCall | MessageWait]:
     """The launches of a unit, each waiting for those before unless it is `concurrent` with them; by own kernels where
     a library does not support one of its calls.
 
     Raises `TargetError` for what has no kernel on a GPU.
     """
+    if node.op.on_ranks is not None:
+        return lower_gpu_collective(node, plan)
     _refuse_user_kernels(node, plan)
     by_library = library_launches(node, plan)
     if by_library is not None and all(isinstance(each, Launch) or supports(each) for each in by_library):

@@ -76,8 +76,16 @@ class Ranks:
 
 RANKS = Ranks()
 
+
+@dataclass(frozen=True, slots=True)
+class RankNumber:
+    """The number of the rank that runs, for kernels of a GPU, which send no messages by themselves."""
+
+
+RANK_NUMBER = RankNumber()
+
 Address = Pointer | Scratch
-Arg = int | Tile | Pointer | Scratch | KernelAddress | Routine | Ranks
+Arg = int | Tile | Pointer | Scratch | KernelAddress | Routine | Ranks | RankNumber
 """What a kernel finds in a word of its argument block: a number, or one of these, resolved by the target."""
 
 

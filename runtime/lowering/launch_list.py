@@ -12,6 +12,7 @@ from ...passes.graph.scan import Scan
 from ...passes.memory.plan import Plan
 from .data_movement import copy_elements
 from .gpu_copies import copy_array
+from .gpu_messages import MessageCall, MessageWait
 from .gpu_unit import lower_gpu_unit
 from .launch import Address, Launch, Pointer, Transfer, Traps
 from .library_call import LibraryCall
@@ -19,8 +20,8 @@ from .merge import merge_launches
 from .tiles_met import leave_out_tiles
 from .unit import lower_unit
 
-Item = Launch | LibraryCall
-"""What runs: a launch of a kernel, or a call of a library, if the target has any."""
+Item = Launch | LibraryCall | MessageCall | MessageWait
+"""What runs: a launch of a kernel, or, on a GPU, a call of a library, or messages to other ranks."""
 Stages = list[list[Item]]
 """What a unit runs: items of a stage may run concurrently, each stage waits for the one before."""
 

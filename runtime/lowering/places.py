@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ...ir import Node, Value
 from ...passes.graph.scan import Scan
 from ...passes.memory.plan import Plan
-from .launch import Arg, Call, KernelAddress, Pointer, Ranks, Routine, Scratch, Tile, Transfer
+from .launch import Arg, Call, KernelAddress, Pointer, RankNumber, Ranks, Routine, Scratch, Tile, Transfer
 from .launch_list import Fork, Item, LaunchList, Loop, Unit, stages_of
 
 Part = tuple["Item | Transfer | Fork", "Node | None", "Places"]
@@ -23,7 +23,7 @@ Extent = tuple[int, int]
 @dataclass(frozen=True)
 class Places:
     """Addresses of the arena of a plan, of the inputs and outputs of its graph, of the constants of each plan, by its
-    `id`, and of its arena in host memory.
+    `id`, and of its arena in host memory; and the number of the rank that runs it.
     """
 
     plan: Plan
@@ -32,6 +32,7 @@ class Places:
     outputs: Sequence[int]
     constants: Mapping[int, Sequence[int]]
     host: int = 0
+    rank: int = 0
 
     def at(self, value: Value) -> int:
         """Where the memory of a value that is no view begins."""
@@ -55,6 +56,8 @@ class Places:
                 return self.at(arg.value) + arg.offset
             case Scratch(worker_stride=0, tile_stride=0):
                 return self.arena + arg.offset
+            case RankNumber():
+                return self.rank
             case Tile() | Scratch() | KernelAddress() | Routine() | Ranks():
                 raise AssertionError(f"{arg} is no argument of a kernel of a GPU")
             case _:
@@ -81,14 +84,14 @@ class Places:
         carried = [self.at(v) for v in scan.last_carries]
         inputs = [*map(self.read, scan.consts), *carried, *(slices(self.read(v), v) for v in scan.xs)]
         outputs = [*carried, *(slices(self.at(v), v) for v in scan.ys)]
-        return Places(body, self._scratch(loop.node), inputs, outputs, self.constants)
+        return Places(body, self._scratch(loop.node), inputs, outputs, self.constants, rank=self.rank)
 
     def branch(self, node: Node, body: Plan) -> Places:
         """The places of a body that a flag decides on: carries are where the loop leaves them."""
         outputs = [self.at(v) for v in node.outputs]
         consts = node.inputs[: node.attrs["consts"]] if node.op.is_while else node.inputs[1:]
         inputs = [*map(self.read, consts), *(outputs if node.op.is_while else ())]
-        return Places(body, self._scratch(node), inputs, outputs, self.constants)
+        return Places(body, self._scratch(node), inputs, outputs, self.constants, rank=self.rank)
 
     def describe(self, address: int) -> str:
         """What lies at an address, in words."""

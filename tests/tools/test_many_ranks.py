@@ -112,6 +112,11 @@ def test_ranks_share_the_batch_that_is_given(recipe: str, capsys: pytest.Capture
     assert each["of_ranks"][2] == found["of_ranks"][2]
 
 
+def test_gpus_have_no_threads(recipe: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["plan", recipe, "--ranks", "2", "--target", "cuda:h100"]) == 0
+    assert "2 ranks, shard=None, a GPU each" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -182,7 +182,6 @@ def test_what_ranks_cannot_share_is_refused():
     refused(NotImplementedError, "LBFGS with ranks", ranks=one, optimizer=gl.optim.LBFGS(1.0))
     refused(NotImplementedError, "diagnose=True with ranks", ranks=one, diagnose=True)
     refused(NotImplementedError, "moments in two bytes with ranks", ranks=one, precision={"moments": "bf16"})
-    refused(NotImplementedError, "they compute on CPUs", ranks=one, target="cuda:h100")
     refused(
         gl.TracingError, "4 rows", ranks=one, loss=lambda m, b: (plain_loss(m, b), {"scores": m(b["x"]).max(axis=1)})
     )
@@ -192,6 +191,12 @@ def test_what_ranks_cannot_share_is_refused():
     for call in (step.gradients, lambda batch: gl.curvature(step, batch)):
         with pytest.raises(NotImplementedError, match="of a step with ranks: compile a step without"):
             call(batch_of())
+
+
+def test_ranks_on_gpus_are_planned():
+    report = gl.plan_step(Model(), plain_loss, gl.optim.AdamW(1e-2), batch_of(), ranks=4, target="cuda:h100").report
+    assert report.messages == 2
+    assert report.arena_bytes % 256 == 0
 
 
 def test_the_report_tells_what_a_rank_sends():
