@@ -458,6 +458,9 @@ for x, y, contract, batch in (
     product = OPS["dot"].infer(spec(x, F64), spec(y, F64), contract=contract, batch=batch)
     assert isinstance(product, ArrayType)
     row("dot_add", arr(x), arr(y), arr(product.shape), contract=contract, batch=batch, tolerance=SUMMED)
+for parts, dtype in ((1, F32), (4, F32), (2, F64)):
+    row("dot_parts", arr((3, 8), dtype), arr((8, 2), dtype), parts=parts, tolerance=SUMMED)
+row("dot_parts", arr((3, 0)), arr((0, 2)), parts=2, tolerance=SUMMED)
 
 # Convolutions: the shapes of x and w, then stride, low, high, dilation, expand along each axis, and groups.
 for x, w, window, groups in (

@@ -11,7 +11,8 @@ from ..builder import Builder
 from ..complex_parts import product
 from ..graph import Node, Value
 from ..op import OPS, Attrs, Op, Recompute, TypeRuleError, declare
-from ..types import BFLOAT16, BOOL, FLOAT32, Array, ArrayType, DType, is_half
+from ..ranks import tree_sum
+from ..types import BFLOAT16, BOOL, FLOAT32, Array, ArrayType, DType, is_float, is_half
 from .added import declare_added
 from .elementwise import cast
 
@@ -143,4 +144,50 @@ dot = declare(
 
 dot_add = declare_added(
     dot, "product", "z + dot(x, y): what a loop adds up over its iterations, written over the old sum"
+)
+
+
+def _parts_type(x: ArrayType, y: ArrayType, parts: int) -> ArrayType:
+    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[0]:
+        raise TypeRuleError(f"takes matrices of (m, k) and (k, n) elements, got {x} and {y}")
+    if x.dtype != y.dtype or not is_float(x.dtype):
+        raise TypeRuleError(f"takes two matrices of one dtype of floats, got {x} and {y}")
+    if parts < 1 or parts & (parts - 1) or x.shape[1] % parts:
+        raise TypeRuleError(f"parts is a power of two that divides the {x.shape[1]} terms of a sum, got {parts}")
+    return ArrayType((x.shape[0], y.shape[1]), x.dtype)
+
+
+def _of_parts(x: Array, y: Array, parts: int) -> Array:
+    pairs = zip(np.split(x, parts, axis=1), np.split(y, parts, axis=0))
+    return tree_sum([np.matmul(left, right) for left, right in pairs])
+
+
+def _parts_vjp(b: Builder, g: Value, o: Value, x: Value, y: Value, parts: int) -> tuple[Value, Value]:
+    return _dot_vjp(b, g, o, x, y, ((1,), (0,)), ((), ()))
+
+
+def _parts_flops(inputs: Sequence[ArrayType], outputs: Sequence[ArrayType], attrs: Attrs) -> int:
+    terms = inputs[0].shape[1]
+    return (2 * terms + attrs["parts"] - 1) * outputs[0].size if terms else 0
+
+
+def _parts_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -> list[list[int | None]]:
+    return [[0, None], [None, 1]]
+
+
+dot_parts = declare(
+    Op(
+        "dot_parts",
+        "contraction",
+        _parts_type,
+        _of_parts,
+        _parts_flops,
+        _parts_axes,
+        _parts_vjp,
+        "the product of two matrices, whose sums fall into equal `parts`: the sums of these are added up by a binary "
+        "tree, neighbours first",
+        accepts_strides=True,
+        can_trap=False,
+        recompute=Recompute.COSTLY,
+    )
 )

@@ -87,6 +87,9 @@ class DotTiles:
 
     Where it multiplies `pairs` of bfloat16, both operands are copied as such, strip by strip and in blocks.
 
+    A sum of `parts` is added up by their tree for each register tile, in `group_bytes` of scratch: their terms are one
+    section.
+
     Where the product is made of dot products, `dots` are their tiles instead, rows by columns, of `most_dots`.
     """
 
@@ -104,6 +107,7 @@ class DotTiles:
     group_bytes: int = 0
     depth: int = DEPTH
     pairs: bool = False
+    parts: int = 1
     dots: tuple[tuple[int, int], ...] = ()
     most_dots: tuple[int, int] = (0, 0)
 
@@ -120,6 +124,18 @@ class DotTiles:
             partly = length * itemsize % target.vector_bytes > 0
             vectors |= {(width, partly and last) for width, last in of_row.kinds()}
         return frozenset((height, *of_strip) for height in heights for of_strip in vectors)
+
+    @property
+    def open_sums(self) -> int:
+        """Register tiles of sums of parts that wait for others: one at each height of their tree but the highest, and
+        two in turn of what comes next. A tree of two adds up the result itself.
+        """
+        return self.parts.bit_length() if self.parts > 2 else 0
+
+    def register_bytes(self, target: Target) -> int:
+        """Bytes of the largest register tile."""
+        rows, vectors = (max(shape[axis] for shape in self.shapes) for axis in (0, 1))
+        return rows * vectors * target.vector_bytes
 
     @property
     def panel_bytes(self) -> int:
@@ -141,9 +157,9 @@ class DotTiles:
         return target.tile_rows(strips(self.columns, itemsize, self.most_vectors, target).width)
 
 
-def dot_tiles(x: View, y: View, copies: int, target: Target, pairs: bool = False) -> DotTiles:
+def dot_tiles(x: View, y: View, copies: int, target: Target, pairs: bool = False, parts: int = 1) -> DotTiles:
     """Tiles for the products of x (batch..., m, k) and y (batch..., k, n). So many `copies` may run concurrently. By
-    `pairs` where both are numbers of bfloat16.
+    `pairs` where both are numbers of bfloat16. Sums fall into `parts`, as of `dot_parts`.
     """
     x, y = as_row(x, y)
     far = is_far(x, y, target)
@@ -154,8 +170,10 @@ def dot_tiles(x: View, y: View, copies: int, target: Target, pairs: bool = False
         return cut  # a block holds its sums in registers
     packs = _packs(cut.rows, target)
     pairs = pairs and is_by_pairs(x, y, target)
+    if parts > 1:
+        cut = replace(cut, parts=parts, depth=x.shape[-1])
     if pairs or (packs and is_turned(x)):
-        section = min(x.shape[-1], DEPTH) * (2 if pairs else dtype.itemsize)
+        section = min(x.shape[-1], cut.depth) * (2 if pairs else dtype.itemsize)
         rows = _even(cut.rows, -(-cut.rows * section // (target.l2_bytes // _BLOCK_PART)))
         cut = replace(cut, rows=rows, down=-(-x.shape[-2] // rows))
     if is_by_dots(x, y, DEPTH, target):
@@ -164,7 +182,12 @@ def dot_tiles(x: View, y: View, copies: int, target: Target, pairs: bool = False
         cut = replace(cut, group_bytes=target.round_to_line(cut.rows * cut.columns * dtype.itemsize))
     if pairs:
         return _in_pairs(cut, x, y, target)
-    return _in_registers(replace(cut, far=far), x, y, packs or far, target)
+    cut = _in_registers(replace(cut, far=far), x, y, packs or far, target)
+    return (
+        cut
+        if parts == 1
+        else replace(cut, group_bytes=target.round_to_line(cut.open_sums * cut.register_bytes(target)))
+    )
 
 
 def is_faster_by_blas(x: View, y: View, target: Target) -> bool:
@@ -369,7 +392,7 @@ def _in_registers(cut: DotTiles, x: View, y: View, packs: bool, target: Target) 
         return cut
     # A register tile reads vectors of neighbouring columns. Where these are not dense, a section of a strip is
     # transposed first. The strip is as wide as its scratch may be.
-    section = min(k, DEPTH) * target.vector_bytes if is_transposed(y) or packs else 0
+    section = min(k, cut.depth) * target.vector_bytes if is_transposed(y) or packs else 0
     room = m * n * dtype.itemsize // _PARTS
     if packs:
         room = max(room, target.l1_bytes // 2)
@@ -380,7 +403,7 @@ def _in_registers(cut: DotTiles, x: View, y: View, packs: bool, target: Target) 
         most = max(most, min(_MOST_VECTORS, (target.vector_registers - 1) // (m + 1)))
     widest = next((v for v in range(most, 1, -1) if v * section <= room), 1)
     together = max(1, min(target.packed_strips, room // (widest * section))) if packs and not is_transposed(y) else 1
-    block_bytes = target.round_to_line(cut.rows * min(k, DEPTH) * dtype.itemsize) if packs and is_turned(x) else 0
+    block_bytes = target.round_to_line(cut.rows * min(k, cut.depth) * dtype.itemsize) if packs and is_turned(x) else 0
     cut = replace(cut, most_vectors=widest)
     limit = cut.most_rows(dtype.itemsize, target)
     heights = {size for r in (cut.rows, m - (cut.down - 1) * cut.rows) for size in Rows.of(r, limit).sizes()}
@@ -410,9 +433,11 @@ def is_far(x: View, y: View, target: Target) -> bool:
     return m * terms * size >= target.l2_bytes if is_transposed(y) else y.strides[-2] * size >= FAR_BYTES
 
 
-def scratch_bytes(x: View, y: View, threads: int, copies: int, target: Target, pairs: bool = False) -> int:
+def scratch_bytes(
+    x: View, y: View, threads: int, copies: int, target: Target, pairs: bool = False, parts: int = 1
+) -> int:
     """Bytes of scratch that a product needs."""
-    cut = dot_tiles(x, y, copies, target, pairs)
+    cut = dot_tiles(x, y, copies, target, pairs, parts)
     return threads * cut.worker_bytes
 
 

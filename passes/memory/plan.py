@@ -317,7 +317,8 @@ def _scratch_bytes(
         return own if nest is None else own + threads * nest.buffer_bytes + nest.partial_bytes
     if node.op.family == "contraction":
         x, y = (views[v] for v in node.inputs[:2])
-        return matmul_tiles.scratch_bytes(x, y, threads, copies, target, has_bf16_factors(node))
+        of_parts = node.attrs.get("parts", 1)
+        return matmul_tiles.scratch_bytes(x, y, threads, copies, target, has_bf16_factors(node), of_parts)
     if nest is None:
         return workers_with_scratch(node, threads, target) * target.round_to_line(node_workspace(node))
     return nest.workers_bytes(threads) + nest.partial_bytes

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ...ir import OPS, ArrayType, Builder, Graph, Node, Value
-from ...ir.ops import collectives, contraction
+from ...ir.ops import collectives, contraction, movement
 from ...ir.ops import elementwise as ew
 from ...ir.types import INT64
 from ..graph.rewrite import Pass
 from ..graph.scan import emit_scan, step_type
 from ..kernels.matmul_tiles import is_in_registers, is_one_chain
+from ..kernels.product_of_parts import can_add_parts
 from ..target import DEFAULT_TARGET, Target
 from .shares import Shares
 
@@ -24,7 +25,8 @@ _WORTH_HOISTING = 2
 class LoopParts(Pass):
     """the step on one part of the batch, sums over ranks -> loops over the parts of a rank, sums over parts and ranks
 
-    A sum that is a product is added up by the product itself where that has the bits of an addition.
+    A sum that is a product is added up by the product itself where that has the bits of an addition. A large one is a
+    product of the rows of all parts, which has no loop.
 
     The terms of a sum over ranks are added up in the loop, in the order of a binary tree: a loop of two iterations
     around loops of two. What is computed of a part and of such a sum comes in the next loop. All kernels see one part:
@@ -68,7 +70,11 @@ class _Loops:
         """Values that are made for all parts of a rank at once."""
         self.of_part = set(self.leaves)
         """Values that there is one of for each part."""
+        self.rows_of: dict[Node, Sequence[Value]] = {}
+        """Of products of the rows of all parts, what has these."""
         self.phases: list[_Phase] = []
+        self.readers = graph.users()
+        self.kept = set(graph.outputs)
         for node in graph.nodes:
             self._place(node)
         assert self.of_part.isdisjoint(graph.outputs), "an output is of one part alone"
@@ -87,6 +93,10 @@ class _Loops:
     def _place(self, node: Node) -> None:
         if self._is_hoisted(node):
             self._place_whole(node)
+            return
+        rows = self._rows_of_sum(node)
+        if rows is not None:
+            self._place_sum(node, rows)
             return
         now = max((self.phase[v] for v in node.inputs), default=0)
         read = [v for v in node.inputs if v in self.of_part]
@@ -130,6 +140,51 @@ class _Loops:
             made.add(node.output)
         self.phase[node.output] = now
 
+    def _rows_of_sum(self, node: Node) -> tuple[Value, Value] | None:
+        """Values with the rows of both factors, where the sum of a product over all parts is one product of all rows: a
+        loop would read and write the sum for each part. It is so where that is large beside the rows.
+        """
+        if node.op is not contraction.dot or node.attrs.keys() != {"contract", "batch"} or node.output in self.kept:
+            return None
+        x, y = node.inputs
+        flat = x.type.ndim == y.type.ndim == 2 and node.attrs["contract"] == ((1,), (0,))
+        turned = x.node is not None and x.node.op is movement.transpose
+        if not (flat and turned and x.node is not None and self._is_summed(node.output)):
+            return None
+        parts, (m, terms), n = self.shares.local, x.type.shape, y.type.shape[1]
+        shapes = (m, parts * terms), (parts * terms, n)
+        left, right = (ArrayType(shape, x.type.dtype) for shape in shapes)
+        if node.output.type.nbytes < max(_WORTH_HOISTING * (left.nbytes + right.nbytes), self.target.l2_bytes):
+            return None
+        rows = _reshaped_from(x.node.inputs[0]), _reshaped_from(y)
+        has_rows = all(v in self.of_part and (v in self.stacked or _is_made(v)) for v in rows)
+        return rows if has_rows and can_add_parts(left, right, parts, self.target) else None
+
+    def _is_summed(self, value: Value) -> bool:
+        """Whether all that reads a value adds it up over parts and ranks, through views or not."""
+        readers = self.readers.get(value, ())
+        return all(r.op.on_ranks is not None or (r.op.is_view and self._is_summed(r.output)) for r in readers)
+
+    def _place_sum(self, node: Node, rows: Sequence[Value]) -> None:
+        now = 0
+        for v in rows:
+            if v not in self.stacked:
+                self._in_phase(self.phase[v]).leaving[v] = None
+            now = max(now, self.phase[v] + (v not in self.stacked))
+        self._in_phase(now).whole.append(node)
+        self.phase[node.output] = now
+        self.rows_of[node] = rows
+
+    def _emit_sum(self, node: Node) -> None:
+        """A product of the rows of all parts."""
+        b, (m, n) = self.b, node.output.type.shape
+        count = self.shares.local * node.inputs[1].type.shape[0]
+        with b.at(node.origin):
+            given = [self.new[v] for v in self.rows_of[node]]
+            of_x, of_y = (OPS["reshape"](b, v, shape=(count, columns)) for v, columns in zip(given, (m, n)))
+            turned = movement.transpose(b, of_x, perm=(1, 0))
+            self.new[node.output] = contraction.dot_parts(b, turned, of_y, parts=self.shares.local)
+
     def _emit_whole(self, node: Node) -> None:
         """A product for all parts at once."""
         b, (x, y) = self.b, node.inputs
@@ -148,6 +203,9 @@ class _Loops:
             for node in phase.whole:
                 if not self.stacked.isdisjoint(node.outputs):
                     self._emit_whole(node)
+                    continue
+                if node in self.rows_of:
+                    self._emit_sum(node)
                     continue
                 new.update(zip(node.outputs, b.copy(node, [new[v] for v in node.inputs]).outputs))
             if phase.nodes or phase.sums:
@@ -202,6 +260,17 @@ class _Loops:
             spread = OPS["broadcast"](b, rank, shape=(local,), axes=())
             mine = ew.add(b, mine, ew.mul(b, spread, b.full(local, type)))
         return OPS["reshape"](b, mine, shape=cuts)
+
+
+def _reshaped_from(value: Value) -> Value:
+    """The value whose elements, in their order, a reshape has."""
+    while value.node is not None and value.node.op is movement.reshape:
+        value = value.node.inputs[0]
+    return value
+
+
+def _is_made(value: Value) -> bool:
+    return value.node is not None and _is_own(value.node)
 
 
 def _is_own(node: Node) -> bool:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ...ir import Builder, Graph, Node, Op, Value, node_flops
+from ...ir import OPS, Builder, Graph, Node, Op, Value, node_flops
 from ...ir.ops import complex_numbers, contraction, convolution, creation, movement, reduction
 from ...ir.ops import elementwise as ew
 from ...ir.ops.contraction import Pair
@@ -42,6 +42,7 @@ class Canonicalize(Pass):
     - The sum of two convolutions in the backward, where nothing else reads them, is the larger one and a `conv_add`
       onto it. So is the sum of a convolution and a gradient that reaches a value by another path, as around a residual
       block.
+    - There is no `dot_parts`, of which a later pass makes some.
     - There is no `stop_gradient` and no transposition or reshape without effect.
     """
 
@@ -131,6 +132,8 @@ class _Canonicalizer:
             return [self.dot(node, *inputs)]
         if op is contraction.dot_add:
             return [self.emit(ew.add, inputs[2], self.dot(node, *inputs[:2]))]
+        if op is contraction.dot_parts:
+            return [self.dot_of_parts(node, *inputs)]
         if op is convolution.conv_add and not has_tiled_kernel(node):
             x, w, total = map(self.contiguous, inputs)
             return [self.emit(ew.add, total, self.emit(convolution.conv, x, w, **node.attrs))]
@@ -229,6 +232,22 @@ class _Canonicalizer:
         left, right = self.dense(left), self.dense(right)
         product = self.emit(contraction.dot, left, right, contract=contract, batch=batch)
         return self.reshaped(product, node.output.type.shape)
+
+    def dot_of_parts(self, node: Node, x: Value, y: Value) -> Value:
+        """Products of the parts, and their sum: only what knows a target makes one product of parts."""
+        parts: int = node.attrs["parts"]
+        terms = x.type.shape[1] // parts
+        products: list[Value] = []
+        for first in range(0, parts * terms, terms) if terms else [0] * parts:
+            sides = [
+                self.emit(OPS["slice"], v, **movement.slice_along(v.type.shape, axis, first, first + terms))
+                for v, axis in ((x, 1), (y, 0))
+            ]
+            product = self.emit(contraction.dot, *map(self.dense, sides), contract=((1,), (0,)), batch=((), ()))
+            products.append(product)
+        while len(products) > 1:
+            products = [self.emit(ew.add, a, b) for a, b in zip(products[::2], products[1::2])]
+        return products[0]
 
     def added(self, node: Node, x: Value, y: Value) -> Value | None:
         """carry + dot(a, b) -> dot_add(a, b, carry), where nothing else reads the product; also for the gradient to the

@@ -76,8 +76,10 @@ class Scratch:
             return self._convolution_scratch(node) + self.plan.threads * sum(made) + self._after(node)
         if node.op.family == "contraction":
             x, y = as_row(*(self.plan.views[v] for v in node.inputs[:2]))
-            cut = dot_tiles(x, y, self.plan.copies, self.plan.target, contraction.has_bf16_factors(node))
-            return self.plan.threads * (self._panels(cut, x, y) + self._group_scratch(cut, x, y))
+            parts = node.attrs.get("parts", 1)
+            cut = dot_tiles(x, y, self.plan.copies, self.plan.target, contraction.has_bf16_factors(node), parts)
+            sums = self._group_scratch(cut, x, y) if parts == 1 else self._sums_of_parts(cut, parts)
+            return self.plan.threads * (self._panels(cut, x, y) + sums)
         if node.op is reduction.moments:
             return self._moments_scratch(node)
         if node.op.family == "window" and section(node):
@@ -254,7 +256,7 @@ class Scratch:
         """A section of the widest strip of the right operand, where register tiles need it as rows; of some strips, and
         of the rows of the left operand, where the target packs.
         """
-        target, section = self.plan.target, min(y.shape[-2], DEPTH)
+        target, section = self.plan.target, min(y.shape[-2], DEPTH) if cut.parts == 1 else y.shape[-2]
         if cut.pairs:  # the upper halves of both, of the right one twice: as they lie, and transposed
             even, widest = section + section % 2, PAIR_VECTORS * target.vector_bytes // 4
             return self.lines(2 * cut.rows * even) + self.lines(2 * 2 * even * widest)
@@ -268,6 +270,11 @@ class Scratch:
         widest = max(vectors for _, vectors in cut.shapes)
         right = self.lines(section * widest * target.vector_bytes * cut.strips_together)
         return right + (self.lines(cut.rows * section * x.base.type.dtype.itemsize) if packs and turned else 0)
+
+    def _sums_of_parts(self, cut: DotTiles, parts: int) -> int:
+        """Register tiles: of each height of a tree of parts but the highest, and two of what is added to them."""
+        rows, vectors = (max(shape[axis] for shape in cut.shapes) for axis in (0, 1))
+        return self.lines((parts.bit_length()) * rows * vectors * self.plan.target.vector_bytes) if parts > 2 else 0
 
     def _group_scratch(self, cut: DotTiles, x: View, y: View) -> int:
         """A tile of the result, where a group of sections of a long sum is added up."""

@@ -37,13 +37,14 @@ from .dot_products import by_dots
 from .launch import TILE, Address, Arg, Call, Launch, Pointer, Routine, Scratch, TilesMet, Traps
 from .pair_panels import pair_panels, pair_tiles
 from .product_panels import copied_blocks, copied_strips
+from .product_parts import tile_of_parts
 
 
 def lower_matmul(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     """One launch over tiles of all products of the batch, after the copy of what is added to, if any."""
     x, y, *added = (plan.views[v] for v in node.inputs)
     x, y = as_row(x, y)
-    cut = dot_tiles(x, y, plan.copies, plan.target, has_bf16_factors(node))
+    cut = dot_tiles(x, y, plan.copies, plan.target, has_bf16_factors(node), node.attrs.get("parts", 1))
     panels = Scratch(plan.scratch.get(node, 0), cut.worker_bytes)
     group = panels.plus(cut.panel_bytes)
     product = _multiply(x, y, cut, Pointer.to(plan.views[node.output]), panels, group, bool(added), plan.target)
@@ -110,7 +111,8 @@ def _by_registers(
     numbers = [m, n, k, *strides, cut.rows, cut.columns, cut.across, cut.down * cut.across, int(added)]
     numbers += [cut.most_rows(size, target), cut.most_vectors]
     group = group_terms(m, n, k) // cut.depth if is_long(m, n, k) else 0
-    source_with = partial(_register_kernel, dtype, cut, is_turned(x), is_transposed(y), group, target.vector_bytes)
+    ways = is_turned(x), is_transposed(y), group, cut.register_bytes(target), target.vector_bytes
+    source_with = partial(_register_kernel, dtype, cut, *ways)
     return source_with, numbers + batch_numbers(len(x.shape) - 2, x, y)
 
 
@@ -219,13 +221,15 @@ def _register_kernel(
     turned: bool,
     transposed: bool,
     group: int,
+    sum_bytes: int,
     vector_bytes: int,
     tiles: frozenset[RegisterTile],
 ) -> str:
     """One tile of a batch of matrix products, whose columns are walked in strips, section by section of the sum; with
     `group`, as many sections have a sum of their own, which is added to C. Where B is `transposed` in memory, a section
     of a strip is copied to the worker's panel first: a register tile reads whole vectors of B's rows. Other operands
-    are copied there as the cut says; a left one may be `turned`.
+    are copied there as the cut says; a left one may be `turned`. Where sums fall into parts, those that are open take
+    `sum_bytes` each.
 
     Args: tile, A, B, C, panels of the worker, its sums of a group; 6: m, n, k; 9: bytes from row to row and from column
     to column of A, then of B; 13: rows and columns of a tile, tiles across, tiles of one product; 17: whether C is
@@ -243,7 +247,10 @@ def _register_kernel(
         name = f"{height}_{width}"
         if cut.block_bytes:
             of_a = size, size * height
-        arguments = f"at, {of_a[0]}, rows_of_b, to, to_row, 1, 0, 0, 1, 0, 0, terms, {of_a[1]}, b_row, columns, more"
+        operands = f"at, {of_a[0]}, rows_of_b, to, to_row, 1, 0, 0, 1, 0, 0, terms"
+        if cut.parts > 1:
+            operands = f"of_part, {of_a[0]}, part_of_b, into, into_row, 1, 0, 0, 1, 0, 0, terms_of_part"
+        arguments = f"{operands}, {of_a[1]}, b_row, columns, more"
         ways = f"sectioned=True, ahead={'rows' if cut.far else 'terms'!r}"
         calls.append(f"{'elif' if calls else 'if'} (height == {height}) & (vectors == {width}):")
         whole, partly = ((height, width, part) in tiles for part in (False, True))
@@ -283,6 +290,9 @@ def _register_kernel(
         first_row_of_a, step = f"word(b, 4) + {cut.strip_bytes}", f"{size} * terms"
         more, packing_left = copied_blocks(size, heights, first_row_of_a)
         definitions += more
+    if cut.parts > 1:
+        term = f"{size} * height" if cut.block_bytes else "a_column"
+        calls = tile_of_parts(short, cut.parts, sum_bytes, term, calls)
     newline = "\n" + " " * 16
     in_group = group_ends = ""
     if group:

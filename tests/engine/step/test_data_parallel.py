@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import gradloom as gl
 import numpy as np
 import pytest
 from gradloom import nn
+from gradloom.ir.ops import contraction
+from gradloom.passes.graph.rewrite import all_nodes
+from gradloom.passes.ranks import loop_parts
 from lockstep import on_ranks
 from mpi_runs import run_program
 from rank_models import ROWS, Model, batch_of, digest, loss_fn, plain_loss
@@ -197,6 +201,28 @@ def test_ranks_on_gpus_are_planned():
     report = gl.plan_step(Model(), plain_loss, gl.optim.AdamW(1e-2), batch_of(), ranks=4, target="cuda:h100").report
     assert report.messages == 2
     assert report.arena_bytes % 256 == 0
+
+
+def test_large_gradients_are_products_of_the_rows_of_all_parts_with_the_same_bits(monkeypatch: pytest.MonkeyPatch):
+    rng = np.random.default_rng(0)
+    batch = {"x": rng.standard_normal((64, 600), np.float32), "y": rng.integers(0, 10, 64)}
+
+    def model() -> nn.Module:
+        return nn.Sequential(nn.Linear(600, 520), nn.ReLU(), nn.Linear(520, 600), nn.ReLU(), nn.Linear(600, 10))
+
+    found: list[tuple[Any, ...]] = []
+    for worth in (loop_parts._WORTH_HOISTING, 1e9):
+        monkeypatch.setattr(loop_parts, "_WORTH_HOISTING", worth)
+        for shard in (None, "parameters"):
+            plan = gl.plan_step(model(), plain_loss, gl.optim.AdamW(1e-2), batch, ranks=2, shard=shard)
+            products = sum(node.op is contraction.dot_parts for node in all_nodes(plan.plan.graph))
+            assert products == (2 if worth < 1e9 else 0)
+            assert plan.report.check() is None
+        step = gl.compile_step(model(), plain_loss, gl.optim.AdamW(1e-2), batch, ranks=gl.ranks.one())
+        losses = [step(batch) for _ in range(3)]
+        found.append((losses, *step.parameters().values(), *step.state().values()))
+    for mine, other in zip(*found):
+        np.testing.assert_array_equal(mine, other)
 
 
 def test_the_report_tells_what_a_rank_sends():

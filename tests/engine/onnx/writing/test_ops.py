@@ -25,6 +25,7 @@ REFUSED = {
     "conv_weight_gradient": WITHOUT_OPERATOR,
     "conv_weight_gradient_add": WITHOUT_OPERATOR,
     "dot_add": WITHOUT_OPERATOR,
+    "dot_parts": WITHOUT_OPERATOR,
     "eig": WITHOUT_OPERATOR,
     "eigh": WITHOUT_OPERATOR,
     "fft": "transforms of Fourier are not written",
