@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 _LONGEST = 200
 """Letters of a name that are compared: a text of a million is no misspelling."""
@@ -15,10 +15,10 @@ def near_names(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     """
     if len(name) > _LONGEST:
         return []
-    nearest = nearest_names(name, known)
+    nearest = nearest_names(name, filter(_near(_plain(name)), known))
     if nearest and _plain(nearest[0]) == _plain(name):
         return nearest[:1]
-    return [near for near in nearest if _is_near(_plain(name), _plain(near))][:most]
+    return nearest[:most]
 
 
 def nearest_names(name: str, known: Iterable[str], most: int | None = None) -> list[str]:
@@ -36,10 +36,22 @@ def similar(name: str, known: Iterable[str], prefix: str = "") -> str | None:
     return f"write {shown}" if _plain(near[0]) == _plain(name) else f"similar: {shown}"
 
 
-def _is_near(name: str, near: str) -> bool:
-    if len(name) <= 3:  # of so few letters two that agree say nothing
-        return _ratio(name, near) > 0.75
-    return _ratio(name, near) > 0.6 or name in near
+def _near(name: str) -> Callable[[str], bool]:
+    """Whether a known name is near to `name`. `hasattr` asks for names that are near to none of a thousand: most are
+    told by the numbers of their letters.
+    """
+    few = len(name) <= 3  # of so few letters two that agree say nothing
+    least = 0.75 if few else 0.6
+    bound = difflib.SequenceMatcher(None, "", name)
+
+    def is_near(known: str) -> bool:
+        known = _plain(known)
+        if not few and name in known:
+            return True
+        bound.set_seq1(known)
+        return bound.real_quick_ratio() > least and bound.quick_ratio() > least and _ratio(name, known) > least
+
+    return is_near
 
 
 def _likeness(name: str, near: str) -> tuple[float, bool, bool, float]:
