@@ -15,6 +15,7 @@ from ..target import Target
 from .conv_epilogue import has_epilogue, has_sums, output_cut, wanted_cut
 from .conv_geometry import Geometry, geometry, tiled_geometry
 from .conv_operands import convolution_of, has_prologue
+from .line_blocks import knows_columns, meets_input
 from .polyphase import PolyphaseComponent, polyphase_components
 from .row_tiles import RowTiles
 
@@ -121,8 +122,11 @@ def conv_tiles(unit: Node, target: Target) -> ConvTiles | None:
     reaches = [[pair[axis].reach for pair in met] or [(0, -1)] for axis in (0, 1)]
     low = [min(first for first, _ in reach) for reach in reaches]
     high = [max(last for _, last in reach) for reach in reaches]
-    # Padding is copied as zeros, and a prologue computes as it copies. Else the input is read where it lies.
-    direct = not has_prologue(unit, 0) and all(a >= 0 and b < n for a, b, n in zip(low, high, g.input_lengths))
+    # Padding is copied as zeros, unless tiles know where it is, and a prologue computes as it copies. Else the input is
+    # read where it lies.
+    within = all(a >= 0 and b < n for a, b, n in zip(low, high, g.input_lengths))
+    knows = knows_columns(by_axis[1], g) and all(meets_input(rows, g.input_lengths[0]) for rows in by_axis[0])
+    direct = not has_prologue(unit, 0) and (within or knows)
     columns = max(high[1] - low[1] + 1, 0)
     input_stride = components[0][0].input_stride
     last_tap = max((pair[0].input_last_tap for pair in met), default=low[0] - 1)

@@ -10,6 +10,10 @@ not depend on the shape of the tile, nor on where the sum was interrupted (`accu
 of its own to c instead, which keeps long sums exact: their errors grow with the longest chain and the number of chains.
 `ahead` ones prefetch elements of a: "terms" those of later terms, "rows" those of the rows behind this tile's, and c.
 
+Tiles of a `line` have the columns of a kernel unrolled: k0 if `pairwise`, else k1. Column k of row r lies at
+`r * stride + k * dilation` columns, and for each column there are the rows that meet it, from one up to another. A
+pairwise tile of a line loads each column of a once for all rows.
+
 Registers are allocated by the shape of the tile: `rows * vectors` sums, `vectors` of b, and one that repeats an element
 of a. The sums are phis of the loops, so that LLVM keeps them in registers; a shape that needs one register too many
 would spill a sum in every term. Which shapes fit a machine is said by its `Target`.
@@ -29,6 +33,9 @@ from .lanes import lanes_below
 from .natives import BYTE, INT, WORD, declared, native
 
 _BIT = ir.IntType(1)
+
+Line = tuple[int, int, tuple[tuple[int, int], ...]]
+"""Stride, dilation, and the first row and the one after the last that meet each column of the kernel."""
 
 # Rows that share offsets from one pointer of a. A row has an offset, a pointer serves so many rows: with an offset for
 # each row, general registers run out and LLVM spills them inside of the innermost loop.
@@ -52,6 +59,7 @@ def plain_tile_product(
     tail: bool = False,
     pairwise: bool = False,
     sectioned: bool = False,
+    line: Line | None = None,
 ) -> Callable[..., None]:
     """The same in Python, on what `array(address, n)` gives."""
     zero = np.dtype(f"f{itemsize}").type(0)
@@ -65,6 +73,8 @@ def plain_tile_product(
                 for k2 in range(n2):
                     for k1 in range(n1):
                         for k0 in range(n0):
+                            if line is not None and r not in range(*line[2][k0 if pairwise else k1]):
+                                continue
                             at = a + r * a_row + k2 * a2 + k1 * a1 + k0 * a0 + (itemsize * j if pairwise else 0)
                             other = b + k2 * b2 + k1 * b1 + k0 * b0 + itemsize * j
                             total = total + array(at, 1)[0] * array(other, 1)[0]
@@ -83,6 +93,7 @@ def tile_product(
     pairwise: bool = False,
     sectioned: bool = False,
     ahead: Literal["", "terms", "rows"] = "",
+    line: Line | None = None,
 ) -> Callable[..., None]:
     """The function for this tile of "f32" or "f64".
 
@@ -180,9 +191,8 @@ def tile_product(
                 phi.add_incoming(other, before)
             return phis
 
-        pointers_of_a = -(-rows // ROWS_A_POINTER)
         offsets = [builder.mul(a_row, WORD(i)) for i in range(min(rows, ROWS_A_POINTER))]
-        jumps = [builder.mul(a_row, WORD(i * ROWS_A_POINTER)) for i in range(pointers_of_a)]
+        jumps = [builder.mul(a_row, WORD(i * ROWS_A_POINTER)) for i in range(-(-rows // ROWS_A_POINTER))]
 
         def fetch(address: Any) -> None:
             address = builder.inttoptr(address, BYTE.as_pointer())
@@ -190,6 +200,7 @@ def tile_product(
             builder.call(prefetch, (address, INT(0), INT(3), INT(1)))  # data to be read, and often
 
         def innermost(pointers: list[Any], sums: list[Any]) -> list[Any]:
+            pointers_of_a = -(-len(sums) // vectors // ROWS_A_POINTER)
             *of_a, of_b = pointers[: pointers_of_a + 1]
             if ahead == "terms":
                 fetch(builder.add(of_a[0], builder.mul(a0, WORD(_TERMS_AHEAD))))
@@ -198,7 +209,7 @@ def tile_product(
                 fetch(builder.add(builder.add(of_a[0], below), builder.mul(a_row, row)))
             right = [load(of_b, v) for v in range(vectors)]
             result: list[Any] = []
-            for r in range(rows):
+            for r in range(len(sums) // vectors):
                 i = r % ROWS_A_POINTER
                 start = of_a[r // ROWS_A_POINTER]
                 start = builder.add(start, offsets[i]) if i else start
@@ -207,13 +218,48 @@ def tile_product(
             return result
 
         def middle(pointers: list[Any], sums: list[Any]) -> list[Any]:
-            of_a = [builder.add(pointers[0], jump) for jump in jumps]
+            of_a = [builder.add(pointers[0], jump) for jump in jumps[: -(-len(sums) // vectors // ROWS_A_POINTER)]]
             term = [WORD(0)] * (ahead == "rows")
-            steps = [a0] * pointers_of_a + [b0] + [WORD(1)] * len(term)
+            steps = [a0] * len(of_a) + [b0] + [WORD(1)] * len(term)
             return loop(n0, [*of_a, pointers[1], *term], steps, sums, innermost)
 
+        def columns_of_line(pointers: list[Any], sums: list[Any]) -> list[Any]:
+            assert line is not None
+            of_a, of_b = pointers
+            after = list(sums)
+            for k, (low, high) in enumerate(line[2]):
+                if low < high:
+                    start = builder.add(of_a, builder.add(builder.mul(a_row, WORD(low)), builder.mul(a1, WORD(k))))
+                    rows_met = slice(low * vectors, high * vectors)
+                    after[rows_met] = middle([start, builder.add(of_b, builder.mul(b1, WORD(k)))], after[rows_met])
+            return after
+
+        def pairs_of_line(pointers: list[Any], sums: list[Any]) -> list[Any]:
+            assert line is not None
+            of_a, of_b = pointers
+            stride, dilation, met = line
+            after = list(sums)
+            right = [[load(builder.add(of_b, builder.mul(b0, WORD(k))), v) for v in range(vectors)]
+                     for k in range(len(met))]  # fmt: skip
+            meetings: dict[int, list[tuple[int, int]]] = {}
+            for k, (low, high) in enumerate(met):
+                for r in range(low, high):
+                    meetings.setdefault(r * stride + k * dilation, []).append((r, k))
+            # From column to column one pointer moves on: an offset for each would leave no general register.
+            step, here = builder.sdiv(a0, WORD(dilation)), 0
+            for column in sorted(meetings):
+                of_a = builder.add(of_a, builder.mul(step, WORD(column - here)))
+                here = column
+                left = [load(of_a, v) for v in range(vectors)]
+                for r, k in meetings[column]:
+                    for v in range(vectors):
+                        after[r * vectors + v] = builder.call(fma, (left[v], right[k][v], after[r * vectors + v]))
+            return after
+
         def outer(pointers: list[Any], sums: list[Any]) -> list[Any]:
-            return loop(n1, pointers, [a1, b1], sums, middle)
+            if line is not None and not pairwise:
+                return columns_of_line(pointers, sums)
+            return loop(n1, pointers, [a1, b1], sums, middle if line is None else pairs_of_line)
 
         places = [(builder.add(c, builder.mul(c_row, WORD(r))), v) for r in range(rows) for v in range(vectors)]
         below = builder.mul(a_row, WORD(rows))
@@ -233,7 +279,9 @@ def tile_product(
             store(value, *place)
 
     array = array_f32 if dtype == "f32" else array_f64
-    product = plain_tile_product(array, itemsize, lanes, rows, vectors, tail, pairwise, sectioned)
+    product = plain_tile_product(array, itemsize, lanes, rows, vectors, tail, pairwise, sectioned, line)
     variant = "t" * tail + "p" * pairwise + "s" * sectioned + ahead[:1]
+    if line is not None:
+        variant += "_" + "_".join(map(str, (*line[:2], *(number for rows_met in line[2] for number in rows_met))))
     product.__name__ = product.__qualname__ = f"tile_{dtype}x{lanes}_{rows}x{vectors}{variant}"
     return native(emit, "none", *["i64"] * 16)(product)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from ...ir import Node, Value
 from ...ir.ops.convolution import windows
@@ -12,9 +13,10 @@ from ...passes.kernels.conv_geometry import Geometry
 from ...passes.kernels.conv_operands import Operand, added_input, convolution_of, is_convolution, operand
 from ...passes.kernels.conv_scratch import scratch_bytes
 from ...passes.kernels.conv_tiles import ConvTiles, conv_tiles
+from ...passes.kernels.line_blocks import line_blocks
 from ...passes.kernels.plain_conv_tiles import PLAIN_TILE, PlainWeightGradient
 from ...passes.kernels.polyphase import PolyphaseComponent, tap_outputs
-from ...passes.kernels.register_tiles import Rows, rows, tile_shapes
+from ...passes.kernels.register_tiles import tile_shapes
 from ...passes.kernels.weight_gradient_tiles import MOST_TOGETHER, WeightGradientTiles, weight_gradient_tiles
 from ...passes.memory.plan import Plan
 from ..codegen.group_product import Group
@@ -23,7 +25,7 @@ from .data_movement import begin_accumulators
 from .launch import TILE, Arg, Call, KernelAddress, Launch, Pointer, Scratch, Tile, Traps
 from .moments import call_moments
 from .region import lower_loops
-from .tiled_convolution import Vectors
+from .tiled_convolution import Block, Vectors
 
 
 def lower_convolution(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
@@ -132,18 +134,10 @@ def _group(g: Geometry) -> Group | None:
     return None if g.is_depthwise or not g.shares_vectors else (g.groups_of_vector, g.channels_in, g.channels_out)
 
 
-def _together(g: Geometry) -> int:
+def _columns_together(g: Geometry) -> int:
     """Columns of the kernel that a register tile of a weight gradient takes where groups share vectors."""
     # Each has a sum for each channel into the group; the input of a position and a row of the cotangent come with them.
     return max(1, min(g.kernel[1], MOST_TOGETHER, (g.target.vector_registers - 4) // g.channels_in))
-
-
-def _rows(g: Geometry, columns: int) -> Rows:
-    """Blocks of output columns for the register tiles of a convolution."""
-    if _group(g) is None:
-        return rows(columns, g.channel_strips.width, g.target)
-    most = min(g.target.tile_rows(1), g.target.vector_registers - g.channels_in - 2)
-    return Rows.of(columns, max(1, most))
 
 
 def _channels(g: Geometry) -> tuple[int, int, int]:
@@ -232,20 +226,32 @@ def _convolve(unit: Node, tiles: ConvTiles, plan: Plan) -> Call:
     numbers += [strips.count, strips.width, strips.wide, strips.vectors, tiles.packed]
     numbers += [int(tiles.by_kernel_row), int(tiles.kernel_rows_are_dense), len(tiles.components)]
     numbers += [g.depths[0], tiles.runs, g.depth_kernel, g.depth_window.dilation, *_depth(g)]
-    cuts = [_rows(g, across.count) for _, across in tiles.components]
-    for (down, across), before, cut in zip(tiles.components, _rows_before(tiles), cuts):
-        numbers += [*_of_component(down), *_of_component(across), before]
-        numbers += [cut.blocks, cut.most, cut.long, int(_adds(unit))]
-    shapes = tile_shapes(cuts, sorted(strips.widths()))
+    numbers += [int(_adds(unit))]
+    runs = [line_blocks(across, g) for _, across in tiles.components]
+    blocks = list(dict.fromkeys((run.rows, run.columns) for line in runs for run in line))
+    at = 4 + len(numbers) + 11 * len(runs)
+    for (down, across), before, line in zip(tiles.components, _rows_before(tiles), runs):
+        numbers += [*_of_component(down), *_of_component(across), before, at, len(line)]
+        at += 3 * len(line)
+    for run in chain.from_iterable(runs):
+        numbers += [run.blocks, blocks.index((run.rows, run.columns)), run.rows]
     dtype = convolution_of(unit).output.type.dtype
     vectors = Vectors(_lanes(g), _used(g), _partly_there(g), g.is_depthwise, _group(g))
-    source = tiled_convolution.convolve(dtype, vectors, shapes)
+    source = tiled_convolution.convolve(dtype, vectors, blocks, sorted(strips.widths()), _together(tiles, blocks))
     read = _scratch(unit, plan, tiles.packed_bytes, tiles.band_bytes)
     if tiles.direct:
         read = Pointer.to(plan.views[_given(unit, 0)])
     epilogue = epilogue_of(unit)
     target = unit.outputs[0 if epilogue is None else epilogue.accumulator]
     return Call(source, [TILE, read, _scratch(unit, plan, 0), Pointer(target), *numbers])
+
+
+def _together(tiles: ConvTiles, blocks: Iterable[Block]) -> bool:
+    """Whether a register tile sums over all images of the kernel that one of the output meets: it has three loops."""
+    g = tiles.geometry
+    if g.depth_kernel == 1 or g.depth_window.expand > 1 or tiles.by_kernel_row:
+        return False
+    return g.is_depthwise or (tiles.kernel_rows_are_dense and all(columns is None for _, columns in blocks))
 
 
 def _of_component(component: PolyphaseComponent) -> list[int]:
@@ -280,7 +286,7 @@ def _sum(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
     dtype, widths = convolution_of(unit).output.type.dtype, sorted(strips.widths())
     vectors = Vectors(_lanes(g), _used(g), _partly_there(g), g.is_depthwise, _group(g), tiles.section > 0)
     if g.shares_vectors:
-        shapes = [(size, width) for size in sorted({1, _together(g)}) for width in widths]
+        shapes = [(size, width) for size in sorted({1, _columns_together(g)}) for width in widths]
         source = tiled_weight_gradient.grouped_weight_gradient(dtype, vectors, shapes)
     else:
         shapes = tile_shapes([blocks], widths)

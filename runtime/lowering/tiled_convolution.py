@@ -10,16 +10,19 @@ Sizes are arguments; source is made for each dtype and each set of register tile
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ...ir import SHORT_NAMES
+from ...passes.kernels.line_blocks import Columns
 from ..codegen.group_product import Group
 
 Shape = tuple[int, int]
+Block = tuple[int, Columns | None]
+"""Outputs of a register tile, and the columns that they meet if it knows them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +56,50 @@ def define_tiles(short: str, shapes: Sequence[Shape], of: Vectors, apart: bool) 
     """Definitions of the register tiles; `apart`, the channels into a group have sums of their own."""
     lines = [f"lanes, used = {of.lanes}, {of.used}"]
     for rows, vectors in shapes:
-        for name, partly in (("tile", False), ("tail", True)) if of.tail else (("tile", False),):
-            made = f"tile_product({short!r}, lanes, {rows}, {vectors}, {partly}, {of.pairwise}, {of.sectioned})"
-            if of.group is not None:
-                made = f"group_product({short!r}, lanes, {rows}, {of.group}, {partly}, {apart}, {of.sectioned})"
-            lines.append(f"{name}_{rows}_{vectors} = {made}")
+        lines += _variants(short, f"{rows}_{vectors}", (rows, vectors), of, apart, None)
     return "\n".join(lines)
+
+
+def _variants(short: str, name: str, shape: Shape, of: Vectors, apart: bool, columns: Columns | None) -> Iterable[str]:
+    """A register tile, and that of a tail."""
+    line = "" if columns is None else f", line={tuple(columns)}"
+    for kind, partly in (("tile", False), ("tail", True)) if of.tail else (("tile", False),):
+        if of.group is not None:
+            made = f"group_product({short!r}, lanes, {shape[0]}, {of.group}, {partly}, {apart}, {of.sectioned})"
+        else:
+            sizes = f"{shape[0]}, {shape[1]}"
+            made = f"tile_product({short!r}, lanes, {sizes}, {partly}, {of.pairwise}, {of.sectioned}{line})"
+        yield f"{kind}_{name} = {made}"
 
 
 def call_tile(shapes: Sequence[Shape], tail: bool, arguments: str, indent: int) -> str:
     """A call of the register tile of `rows` rows and `vectors` vectors; the last vector may be partly there."""
+    cases = [(f"(rows == {n}) & (vectors == {vectors})", f"{n}_{vectors}", arguments) for n, vectors in shapes]
+    return _call(cases, tail, indent)
+
+
+def _call(cases: Sequence[tuple[str, str, str]], tail: bool, indent: int) -> str:
+    """A call of the register tile whose condition holds, of conditions, names and arguments."""
     lines: list[str] = []
-    for i, (rows, vectors) in enumerate(shapes):
-        lines.append(f"{'elif' if i else 'if'} (rows == {rows}) & (vectors == {vectors}):")
+    for i, (condition, name, arguments) in enumerate(cases):
+        lines.append(f"{'elif' if i else 'if'} {condition}:")
         if tail:
             lines.append("    if columns < used * vectors:")
-            lines.append(f"        tail_{rows}_{vectors}({arguments})")
+            lines.append(f"        tail_{name}({arguments})")
             lines.append("    else:")
-            lines.append(f"        tile_{rows}_{vectors}({arguments})")
+            lines.append(f"        tile_{name}({arguments})")
         else:
-            lines.append(f"    tile_{rows}_{vectors}({arguments})")
+            lines.append(f"    tile_{name}({arguments})")
     return ("\n" + " " * indent).join(lines)
+
+
+def _strip(indent: int) -> str:
+    """Strip `number` of all groups: its group, its first vector, how many it has."""
+    lines = """group = number // strips
+strip = number - group * strips
+first = strip * strip_width if strip <= wide else strip * (strip_width - 1) + wide
+vectors = strip_width if strip < wide else strip_width - 1"""
+    return "\n".join(" " * indent + line for line in lines.splitlines())
 
 
 def pack(dtype: np.dtype[Any], lanes: int, used: int) -> str:
@@ -99,29 +125,26 @@ lanes, used = {lanes}, {used}
 def kernel(b):
     w, packed = array_{short}(word(b, 1), 0), array_{short}(word(b, 2), 0)
     of_out, of_in, of_row, of_column, of_depth = word(b, 3), word(b, 4), word(b, 5), word(b, 6), word(b, 17)
-    inner, outer, vectors = word(b, 7), word(b, 8), word(b, 13)
-    strips, width, wide = word(b, 10), word(b, 11), word(b, 12)
+    inner, outer, all_vectors = word(b, 7), word(b, 8), word(b, 13)
+    strips, strip_width, wide = word(b, 10), word(b, 11), word(b, 12)
     kernel_rows, kernel_columns, all_rows = word(b, 14), word(b, 15), word(b, 16)
     blocks = (inner + 7) // 8
     block = word(b, 0) % blocks
-    strip = word(b, 0) // blocks
-    group = strip // strips
-    strip = strip - group * strips
-    first = strip * width if strip <= wide else strip * (width - 1) + wide
-    wides = width if strip < wide else width - 1
-    columns = wides * lanes
-    there = outer - first * used if outer - first * used < wides * used else wides * used
+    number = word(b, 0) // blocks
+{_strip(4)}
+    columns = vectors * lanes
+    there = outer - first * used if outer - first * used < vectors * used else vectors * used
     start = block * 8
     stop = start + 8 if start + 8 < inner else inner
     for depth in range(word(b, 18)):
-        before_depth = (depth * word(b, 9) + group) * vectors * all_rows
+        before_depth = (depth * word(b, 9) + group) * all_vectors * all_rows
         for row in range(kernel_rows):
             for column in range(kernel_columns):
                 at = 19 + 3 * (row * kernel_columns + column)
                 before, mine, number = word(b, at), word(b, at + 1), word(b, at + 2)
                 if mine == 0:
                     continue
-                base = (before_depth + before * vectors + mine * first) * lanes
+                base = (before_depth + before * all_vectors + mine * first) * lanes
                 source = (group * outer + first * used) * of_out
                 source += depth * of_depth + row * of_row + column * of_column
                 {clear}
@@ -154,27 +177,24 @@ part_of_square = pack_square({short!r}, lanes, False)
 
 def kernel(b):
     inner, outer, groups, strips = word(b, 7), word(b, 8), word(b, 9), word(b, 10)
-    width, wide, vectors, all_rows = word(b, 11), word(b, 12), word(b, 13), word(b, 14)
+    strip_width, wide, all_vectors, all_rows = word(b, 11), word(b, 12), word(b, 13), word(b, 14)
     places = word(b, 15) * word(b, 16)
     blocks = (inner + 15) // 16
     block = word(b, 0) % blocks
-    strip = word(b, 0) // blocks
-    group = strip // strips
-    strip = strip - group * strips
-    first = strip * width if strip <= wide else strip * (width - 1) + wide
-    wides = width if strip < wide else width - 1
-    of_run = {size} * lanes * wides
+    number = word(b, 0) // blocks
+{_strip(4)}
+    of_run = {size} * lanes * vectors
     for place in range(places):
         at = 17 + 4 * place
-        before = (word(b, at) * groups + group) * vectors * all_rows + word(b, at + 1) * vectors
-        row = before + word(b, at + 2) * first + word(b, at + 3) * inner * wides
+        before = (word(b, at) * groups + group) * all_vectors * all_rows + word(b, at + 1) * all_vectors
+        row = before + word(b, at + 2) * first + word(b, at + 3) * inner * vectors
         set_word(b, 17 + 4 * places + place, {size} * lanes * row)
     table = b + 136 + 32 * places
     start = block * 16
     channels = inner - start if inner - start < 16 else i64(16)
     runs = i64(1) if word(b, 6) else channels
     terms = channels * places if word(b, 6) else places
-    for vector in range(wides):
+    for vector in range(vectors):
         channel = (first + vector) * lanes
         rows = outer - channel if outer - channel < lanes else i64(lanes)
         for run in range(runs):
@@ -190,10 +210,22 @@ def kernel(b):
 """
 
 
-def convolve(dtype: np.dtype[Any], of: Vectors, shapes: Sequence[Shape]) -> str:
+# The images of the kernel that one of the output meets, where all are summed together: `expand` is 1 then.
+_TOGETHER = """
+                    met = image * stride + lift - lifted
+                    tap = (dilation - 1 - met) // dilation if met < 0 else i64(0)
+                    images_met = (x_images - met + dilation - 1) // dilation if met < x_images else i64(0)
+                    images_met = (images_met if images_met < depths else depths) - tap
+                    if images_met <= 0:
+                        continue
+                    image_weights = {size} * lanes * word(b, 9) * all_vectors * word(b, 32)
+"""
+
+
+def convolve(dtype: np.dtype[Any], of: Vectors, blocks: Sequence[Block], widths: Sequence[int], together: bool) -> str:
     """A tile of `ConvTiles`: strip of channels by strip, so that a strip of the weight stays in the cache for all
-    outputs of the tile. One image of the kernel comes after the other, and where a strip of that is too large, one
-    kernel row.
+    outputs of the tile. One image of the kernel comes after the other unless they are summed `together`, and where a
+    strip of that is too large, one kernel row.
 
     Outputs of a polyphase component lie `stride` apart, what they read of the input `step`.
 
@@ -203,16 +235,33 @@ def convolve(dtype: np.dtype[Any], of: Vectors, shapes: Sequence[Shape]) -> str:
     of rows, of columns; 26: kernel places apart in the input, rows and columns; 28: strips, width, wide strips, vectors
     of a group; 32: vector rows of a strip; 33: whether kernel rows are passed one by one; 34: whether a kernel row is
     one run; 35: polyphase components; 36: images of a volume of x, blocks of a volume of y, images of the kernel, and
-    how they meet: dilation, stride, lift, expand, lifted; then for each component: first, count, source, taps of rows,
-    of columns, vector rows before, blocks of columns, columns of the longest block, long blocks, whether what y holds
-    is added to.
+    how they meet: dilation, stride, lift, expand, lifted; 44: whether what y holds is added to; then for each
+    component: first, count, source, taps of rows, of columns, vector rows before, the word where its runs of blocks
+    stand, how many; then for each run: blocks, which of `blocks`, columns of that.
     """
     short, size = SHORT_NAMES[dtype], dtype.itemsize
-    arguments = "at, a_step, of_w, to, c_step, row_taps, row_stride, row_weights, n1, a1, b1, n0, a0, b0, columns, more"
-    here = f"{size} * {of.read} * vector" if of.pairwise or of.group else f"{size} * group * inner"
-    terms = "i64(1)" if of.group else "inner"
+    rows, taps = "row_taps, row_stride, row_weights", "column_taps, tap_stride, inner * weight_row"
+    terms = f"{'i64(1)' if of.group else 'inner'}, i64({size}), weight_row"
+    images = "images_met, dilation * x_image, image_weights" if together else "i64(1), i64(0), i64(0)"
+    # Where a kernel row is one run, or each channel goes by itself, the sum over images is the outermost of three.
+    known = f"{images}, {rows}, {taps}" if of.pairwise else f"{rows}, {taps}, {terms}"
+    if of.pairwise:
+        sums = known
+    elif together:
+        sums = f"{images}, {rows}, n0, i64({size}), weight_row"
+    else:
+        sums = f"{rows}, n1, tap_stride, inner * weight_row, n0, i64({size}), weight_row"
+    here = f"{size} * {of.read} * first" if of.pairwise or of.group else f"{size} * group * inner"
+    lines, cases = [f"lanes, used = {of.lanes}, {of.used}"], list[tuple[str, str, str]]()
+    for kind, (count, columns) in enumerate(blocks):
+        for vectors in widths:
+            lines += _variants(short, f"{kind}_{vectors}", (count, vectors), of, False, columns)
+            given = f"at, a_step, of_w, to, c_step, {sums if columns is None else known}, columns, more"
+            cases.append((f"(kind == {kind}) & (vectors == {vectors})", f"{kind}_{vectors}", given))
+    define = "\n".join(lines)
+    met = _TOGETHER.format(size=size).strip("\n") if together else ""
     return f"""
-{define_tiles(short, shapes, of, False)}
+{define}
 
 
 def kernel(b):
@@ -224,7 +273,7 @@ def kernel(b):
     copied_rows, copied_columns, top, left = word(b, 17), word(b, 18), word(b, 19), word(b, 20)
     step_down, stride_down, step_across, stride_across = word(b, 22), word(b, 23), word(b, 24), word(b, 25)
     x_images, depths, dilation, stride = word(b, 36), word(b, 38), word(b, 39), word(b, 40)
-    lift, expand, lifted = word(b, 41), word(b, 42), word(b, 43)
+    lift, expand, lifted, adds = word(b, 41), word(b, 42), word(b, 43), word(b, 44)
     block = word(b, 0) // bands
     band = word(b, 0) % bands
     volume = block // word(b, 37)
@@ -246,21 +295,16 @@ def kernel(b):
     c_step = {size} * stride_across * y_channels
     strips, strip_width, wide, all_vectors = word(b, 28), word(b, 29), word(b, 30), word(b, 31)
     for number in range(word(b, 9) * strips):
-        group = number // strips
-        strip = number - group * strips
-        vector = strip * strip_width if strip <= wide else strip * (strip_width - 1) + wide
-        vectors = strip_width if strip < wide else strip_width - 1
-        columns = outer - vector * used if outer - vector * used < vectors * used else vectors * used
+{_strip(8)}
+        columns = outer - first * used if outer - first * used < vectors * used else vectors * used
         weight_row = {size} * lanes * vectors
         for component in range(word(b, 35)):
-            entry = 44 + 13 * component
+            entry = 45 + 11 * component
             row_first, row_count, row_source, all_row_taps = (
                 word(b, entry), word(b, entry + 1), word(b, entry + 2), word(b, entry + 3))
             column_first, column_count, column_source, column_taps = (
                 word(b, entry + 4), word(b, entry + 5), word(b, entry + 6), word(b, entry + 7))
-            before, blocks, most, long, adds = (
-                word(b, entry + 8), word(b, entry + 9), word(b, entry + 10), word(b, entry + 11),
-                word(b, entry + 12))
+            before, of_runs, runs = word(b, entry + 8), word(b, entry + 9), word(b, entry + 10)
             taps = all_row_taps * column_taps
             end_row = first_row + band_rows if first_row + band_rows < row_count else row_count
             for image in range(first_image, last_image if adds == 0 else first_image):
@@ -276,7 +320,7 @@ def kernel(b):
                     line_of_y = ((volume * images + image) * y_height + row_first + q * stride_down) * y_width
                     for p in range(column_count):
                         nothing = window(y, (line_of_y + column_first + p * stride_across) * y_channels + group * outer
-                                         + vector * used, columns)
+                                         + first * used, columns)
                         for e in range(columns):
                             nothing[e] = {short}(0)
             if taps == 0:
@@ -285,18 +329,19 @@ def kernel(b):
             reach_down = word(b, 26)
             row_stride = reach_down * x_line
             row_weights = column_taps * inner * weight_row
-            n1, a1, b1 = column_taps, word(b, 27) * pixel, inner * weight_row
-            n0, a0, b0 = {terms}, i64({size}), weight_row
+            tap_stride = word(b, 27) * pixel
+            n1, n0 = column_taps, {"i64(1)" if of.group else "inner"}
             if word(b, 34):
                 n1 = i64(1)
                 n0 = column_taps * inner
             row_passes = all_row_taps if word(b, 33) else i64(1)
-            for number_of_pass in range(depths * row_passes):
+            for number_of_pass in range({"row_passes" if together else "depths * row_passes"}):
                 tap = number_of_pass // row_passes
                 row_tap = number_of_pass - tap * row_passes
-                weights = word(b, 2) + {size} * lanes * (
-                    (tap * word(b, 9) + group) * all_vectors * word(b, 32) + before * all_vectors + mine * vector)
                 for image in range(first_image, last_image):
+{met}
+                    weights = word(b, 2) + {size} * lanes * (
+                        (tap * word(b, 9) + group) * all_vectors * word(b, 32) + before * all_vectors + mine * first)
                     met_image = image * stride + tap * dilation + lift
                     source_image = met_image // expand - lifted
                     if (met_image % expand != 0) | (source_image < 0) | (source_image >= x_images):
@@ -327,11 +372,12 @@ def kernel(b):
                         at += (column_source - left) * pixel
                         to = word(b, 3) + {size} * (
                             (((volume * images + image) * y_height + row_first + q * stride_down) * y_width
-                             + column_first) * y_channels + group * outer + vector * used)
-                        for block_of_row in range(blocks):
-                            rows = most if block_of_row < long else most - 1
-                            {call_tile(shapes, of.tail, arguments, 28)}
-                            at += rows * a_step
-                            to += rows * c_step
+                             + column_first) * y_channels + group * outer + first * used)
+                        for run in range(runs):
+                            kind, rows = word(b, of_runs + 3 * run + 1), word(b, of_runs + 3 * run + 2)
+                            for block_of_run in range(word(b, of_runs + 3 * run)):
+                                {_call(cases, of.tail, 32)}
+                                at += rows * a_step
+                                to += rows * c_step
     return i64(0)
 """

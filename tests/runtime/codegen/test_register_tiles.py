@@ -82,6 +82,54 @@ def test_a_tile_of_sums_is_what_python_makes_of_it(
     assert (results[1][:, :columns] != c[:, :columns]).any()
 
 
+@pytest.mark.parametrize("accumulate", [0, 1])
+@pytest.mark.parametrize(
+    ("dtype", "vector_bytes", "rows", "vectors", "tail", "pairwise", "line"),
+    [
+        ("f32", 64, 7, 3, True, False, (1, 1, ((1, 7), (0, 7), (0, 6)))),
+        ("f32", 64, 14, 1, False, False, (2, 3, ((2, 14), (0, 0), (0, 12)))),
+        ("f64", 32, 3, 2, True, False, (1, 2, ((2, 3), (0, 3), (0, 1)))),
+        ("f32", 64, 10, 2, True, True, (1, 1, ((1, 10), (0, 10), (0, 9)))),
+        ("f64", 64, 5, 1, False, True, (2, 1, ((1, 5), (0, 5), (0, 0)))),
+        ("f32", 16, 4, 2, True, True, (1, 2, ((0, 4), (0, 3), (0, 1)))),
+    ],
+)
+def test_a_tile_of_a_line_leaves_out_what_its_rows_do_not_meet(
+    dtype, vector_bytes, rows, vectors, tail, pairwise, line, accumulate
+):
+    size = int(dtype[1:]) // 8
+    lanes = vector_bytes // size
+    columns = lanes * vectors - (min(3, lanes - 1) if tail else 0)
+    stride, dilation, met = line
+    a = np.full((2, rows * stride + 3 * dilation, 70), np.nan, f"f{size}")
+    for k, (low, high) in enumerate(met):
+        for r in range(low, high):
+            a[:, r * stride + k * dilation] = RNG.standard_normal((2, 70))
+    b = RNG.standard_normal((2, 3, 2, lanes * vectors)).astype(a.dtype)
+    c = RNG.standard_normal((rows, lanes * vectors + 5)).astype(a.dtype)
+    pixel = a.strides[1]
+    sums = [(2, a.strides[0], b.strides[0]), (3, dilation * pixel, b.strides[1])]
+    sums.insert(*((0, (1, 0, 0)) if pairwise else (2, (2, size, b.strides[2]))))
+    tile = tile_product(dtype, lanes, rows, vectors, tail, pairwise, line=line)
+    results = []
+    for call in (tile, compiled(tile, 16)):
+        target = c.copy()
+        places = (a.ctypes.data, stride * pixel, b.ctypes.data, target.ctypes.data, target.strides[0])
+        call(*places, *(number for one in sums for number in one), columns, accumulate)
+        results.append(target)
+    wanted = c[:, : lanes * vectors] * accumulate
+    for k, (low, high) in enumerate(met):
+        for r in range(low, high):
+            read = a[:, r * stride + k * dilation]
+            if pairwise:
+                wanted[r] += (read[:, : lanes * vectors] * b[:, k, 0]).sum(0)
+            else:
+                wanted[r] += np.einsum("di,div->v", read[:, :2], b[:, k])
+    for result in results:
+        np.testing.assert_allclose(result[:, :columns], wanted[:, :columns], rtol=0, atol=1e-5 if size == 4 else 1e-13)
+        np.testing.assert_array_equal(result[:, columns:], c[:, columns:])
+
+
 @pytest.mark.parametrize("vector_bytes", [64, 32, 16])
 @pytest.mark.parametrize(
     ("dtype", "rows", "columns", "terms"),
