@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -57,15 +57,66 @@ class Statistics:
         self.sums.append(value)
 
 
+class Sums(Protocol):
+    """What adds up measurements where the graph is that of one of several `parts` of the batch, and ranks may have
+    shards of parameters and of gradients.
+    """
+
+    @property
+    def parts(self) -> int:
+        """How many parts there are."""
+        ...
+
+    def of_parts(self, x: Any) -> Any:
+        """The sum over all parts of what is measured of one."""
+        ...
+
+    def of_parameter(self, x: Any) -> Any:
+        """The sum of all elements of what lies as a parameter does."""
+        ...
+
+    def of_gradient(self, x: Any) -> Any:
+        """The sum of all elements of what lies as a gradient does."""
+        ...
+
+
+class _Alone:
+    """Of a whole batch, and of whole parameters."""
+
+    parts = 1
+
+    def of_parts(self, x: Any) -> Any:
+        return x
+
+    def of_parameter(self, x: Any) -> Any:
+        return xp.sum(x)
+
+    def of_gradient(self, x: Any) -> Any:
+        return xp.sum(x)
+
+
+ALONE: Sums = _Alone()
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A parameter of this `shape`, before and after the update, and its gradient, `None` where there is none."""
+
+    shape: tuple[int, ...]
+    old: Any
+    new: Any
+    gradient: Any
+
+
 def statistics(
     watched: Sequence[Watched],
     taps: Sequence[Tap],
     batch_length: int,
-    parameters: Mapping[str, tuple[Any, Any, Any]],
+    parameters: Mapping[str, Moved],
     skipped: tuple[str, ...] = (),
+    sums: Sums = ALONE,
 ) -> Statistics:
-    """The statistics of the layers `watched`, whose cotangents are in `taps`; for the parameters by name the old value,
-    the new one and the gradient, `None` where there is none.
+    """The statistics of the layers `watched`, whose cotangents are in `taps`, and of the parameters by name.
 
     Sums are over the batch, so that the step still runs in tiles of it, and in float64, because squares of what
     vanishes and of what explodes leave the range of float32.
@@ -75,16 +126,17 @@ def statistics(
         with scope(layer.path):
             seen = _every_kth(layer.output, batch_length)
             with role("forward"):
-                per_unit = _of_activations(result, number, seen, layer.activation)
+                per_unit = _of_activations(result, number, seen, layer.activation, sums)
             signal = tap.cotangents[layer.part]
             if signal is not None:
                 with role("backward"):
                     wide = xp.astype(_every_kth(signal, batch_length), "float64")
-                    result.add(number, "signal", xp.sum(wide * wide))
+                    result.add(number, "signal", sums.of_parts(xp.sum(wide * wide)))
             with role("optimizer"):
-                weight = _of_parameters(result, number, [parameters[name] for name in layer.parameters])
-        facts = (layer.path, layer.part, layer.kind, layer.output.shape, layer.activation, layer.parameters, weight)
-        result.layers.append(LayerFacts(*facts, seen.size, per_unit))
+                weight = _of_parameters(result, number, [parameters[name] for name in layer.parameters], sums)
+        shape = tuple(n * sums.parts if n == batch_length and i == 0 else n for i, n in enumerate(layer.output.shape))
+        facts = (layer.path, layer.part, layer.kind, shape, layer.activation, layer.parameters, weight)
+        result.layers.append(LayerFacts(*facts, seen.size * sums.parts, per_unit))
     told = {name for layer in watched for name in layer.parameters}
     others: dict[str, list[str]] = {}
     for name in parameters:
@@ -92,52 +144,54 @@ def statistics(
             others.setdefault(name.rpartition(".")[0], []).append(name)
     for path, names in others.items():
         with scope(path), role("optimizer"):
-            weight = _of_parameters(result, len(result.layers), [parameters[name] for name in names])
+            weight = _of_parameters(result, len(result.layers), [parameters[name] for name in names], sums)
         result.layers.append(LayerFacts(path, 0, "parameters", (), None, tuple(names), weight, 0, 0))
     return result
 
 
-def _of_activations(result: Statistics, number: int, seen: Tracer, activation: Activation | None) -> int:
+def _of_activations(result: Statistics, number: int, seen: Tracer, activation: Activation | None, sums: Sums) -> int:
     wide = xp.astype(seen, "float64")
-    result.add(number, "sum", xp.sum(wide))
-    result.add(number, "squares", xp.sum(wide * wide))
-    result.add(number, "nonfinite", _count(~xp.isfinite(wide)))
+    result.add(number, "sum", sums.of_parts(xp.sum(wide)))
+    result.add(number, "squares", sums.of_parts(xp.sum(wide * wide)))
+    result.add(number, "nonfinite", sums.of_parts(_count(~xp.isfinite(wide))))
     per_unit = 0
     if activation is not None and activation.is_rectifier and seen.ndim > 1:
         unit = 1 if seen.ndim > 3 else seen.ndim - 1
-        per_unit = seen.size // seen.shape[unit]
-        zeros = _count(wide == 0, tuple(axis for axis in range(seen.ndim) if axis != unit))
+        per_unit = sums.parts * (seen.size // seen.shape[unit])
+        zeros = sums.of_parts(_count(wide == 0, tuple(axis for axis in range(seen.ndim) if axis != unit)))
         result.add(number, "zeros", xp.sum(zeros))
         result.add(number, "dead", _count(zeros == per_unit))
     else:
-        result.add(number, "zeros", _count(wide == 0))
+        result.add(number, "zeros", sums.of_parts(_count(wide == 0)))
     if activation is not None and activation.low is not None and activation.high is not None:
         margin = NEAR * (activation.high - activation.low)
-        result.add(number, "saturated", _count((wide < activation.low + margin) | (wide > activation.high - margin)))
+        near = (wide < activation.low + margin) | (wide > activation.high - margin)
+        result.add(number, "saturated", sums.of_parts(_count(near)))
     return per_unit
 
 
-def _of_parameters(result: Statistics, number: int, parameters: Sequence[tuple[Any, Any, Any]]) -> tuple[int, ...]:
+def _of_parameters(result: Statistics, number: int, parameters: Sequence[Moved], sums: Sums) -> tuple[int, ...]:
     """Measure gradients, and weights with their updates: those of two axes or more, where there are some. The shape of
     the largest of these.
     """
     weight: tuple[int, ...] = ()
-    sums: dict[str, list[Any]] = {}
-    has_matrix = any(old.ndim > 1 for old, _, _ in parameters)
-    for old, new, gradient in parameters:
-        if old.ndim > 1 and np.prod(old.shape) > np.prod(weight or (0,)):
-            weight = old.shape
-        moved = new - old
+    found: dict[str, list[Any]] = {}
+    has_matrix = any(len(parameter.shape) > 1 for parameter in parameters)
+    for parameter in parameters:
+        shape, new = parameter.shape, parameter.new
+        if len(shape) > 1 and np.prod(shape) > np.prod(weight or (0,)):
+            weight = shape
+        moved = new - parameter.old
         # The old value again: a sum of what the update makes anyway runs in its loop, one of the old in a loop of its
         # own.
         before = new - moved
-        values = {} if gradient is None else {"gradients": gradient}
-        if old.ndim > 1 or not has_matrix:
-            values |= {"weights": before, "updates": moved}
-        for name, value in values.items():
+        values = {} if parameter.gradient is None else {"gradients": (parameter.gradient, sums.of_gradient)}
+        if len(shape) > 1 or not has_matrix:
+            values |= {"weights": (before, sums.of_parameter), "updates": (moved, sums.of_parameter)}
+        for name, (value, total_of) in values.items():
             wide = xp.astype(value, "float64")
-            sums.setdefault(name, []).append(xp.sum(wide * wide))
-    for name, parts in sums.items():
+            found.setdefault(name, []).append(total_of(wide * wide))
+    for name, parts in found.items():
         total = parts[0]
         for part in parts[1:]:
             total = total + part

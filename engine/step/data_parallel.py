@@ -12,6 +12,7 @@ import numpy as np
 from ...ir import ArrayType, Value, is_float
 from ...ir.ops import collectives
 from ...passes.ranks.shares import Shares, varies
+from .. import array_api as xp
 from ..optim import Optimizer
 from ..ranks import Ranks
 from ..tracing.numbers import as_whole
@@ -39,26 +40,18 @@ class DataParallel:
     parts: int
     shard: Shard = None
 
-    def check(self, optimizer: Optimizer, diagnose: bool, precision: str, scales: bool) -> None:
+    def check(self, optimizer: Optimizer, precision: str) -> None:
         """Raise `NotImplementedError` for what ranks do not do together."""
         kind = type(optimizer).__name__
         if optimizer.evaluates_again or optimizer.tapped is not None:
             what = f"{kind} with ranks: it reads more of the whole batch than gradients"
             raise NotImplementedError(located(f"{what}; take an optimizer of gradients, such as AdamW"))
-        if diagnose:
-            raise NotImplementedError(located("diagnose=True with ranks; write a step without ranks to diagnose"))
-        if stored_dtype(precision, "moments") is not None:
-            what = "moments in two bytes with ranks, which would round them by different chances"
-            raise NotImplementedError(located(f"{what}; leave moments out of precision"))
         if self.shard is not None and optimizer.averaged is not None:
             what = f"shard={self.shard!r} with {kind}, whose averages would be shards"
             raise NotImplementedError(located(f"{what}; leave shard out"))
         if self.shard is not None and stored_dtype(precision, "parameters") is not None:
             what = f"shard={self.shard!r} with parameters in two bytes, whose masters would lie whole on each rank"
             raise NotImplementedError(located(f"{what}; leave parameters out of precision"))
-        if scales:
-            what = "loss_scaling with ranks, which do not tell each other where a gradient overflows"
-            raise NotImplementedError(located(f'{what}; write precision="bf16", which needs none'))
 
     @property
     def blocks(self) -> Shards:
@@ -186,6 +179,25 @@ class PartSums:
         inputs.parameters = [self.mean(x, "what is assigned to a parameter") for x in inputs.parameters]
         inputs.buffers = [self.mean(x, f"the buffer {name}") for name, x in zip(buffers, inputs.buffers)]
         return replace(total, loss=loss, gradients=gradients)
+
+    # ---- what a diagnosis measures, see `Sums`
+
+    @property
+    def parts(self) -> int:
+        """How many parts the batch has."""
+        return self.parallel.parts
+
+    def of_parts(self, x: Any) -> Any:
+        """The sum over all parts of what is measured of one."""
+        return self.sum(x)
+
+    def of_parameter(self, x: Any) -> Any:
+        """The sum of all elements of a parameter, or of this rank's shard and those of the others."""
+        return xp.sum(x) if self.parallel.parameter_shards is None else self.parallel.totals.sum(x)
+
+    def of_gradient(self, x: Any) -> Any:
+        """The same of a gradient."""
+        return xp.sum(x) if self.parallel.shards is None else self.parallel.totals.sum(x)
 
     def metrics(self, total: Outcome) -> Outcome:
         """The outcome with metrics of the whole batch."""

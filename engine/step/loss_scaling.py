@@ -18,6 +18,7 @@ from .. import array_api as xp
 from ..tracing.errors import located
 from ..tracing.numbers import as_real, as_whole
 from ..tracing.precisions import of_products
+from .clipping import PLAIN, Totals
 
 SCALING = SCALE, GOOD, SKIPPED = "loss_scale", "good_updates", "skipped_updates"
 """State of a step: the scale, the updates since it last changed, and those that were skipped."""
@@ -100,7 +101,9 @@ def _is_above(least: float, given: Any) -> bool:
     return number is not None and least < number <= float(np.finfo("float32").max) and math.isfinite(number)
 
 
-def all_finite(gradients: Sequence[Any]) -> Any:
-    """Whether every number of some gradients is finite: 0 times each of them adds up to 0 then."""
-    sums = [xp.astype(xp.sum(gradient * 0.0), "float32") for gradient in gradients if gradient.size]
+def all_finite(gradients: Sequence[Any], totals: Totals = PLAIN) -> Any:
+    """Whether every number of some gradients is finite: 0 times each of them adds up to 0 then, by `totals`, which know
+    how ranks share them.
+    """
+    sums = [xp.astype(totals.sum(gradient * 0.0), "float32") for gradient in gradients if gradient.size]
     return xp.isfinite(functools.reduce(operator.add, sums)) if sums else xp.asarray(True)

@@ -402,7 +402,7 @@ class Step(StepArrays):
             raise RuntimeError(located("the step was compiled without diagnose=True, and measures nothing"))
         if measured is None:
             raise RuntimeError(located("no step was done yet that a diagnosis could be of; call step(batch) first"))
-        sizes = {name: array.size for name, array in self._parameters.items()}
+        sizes = {name: parameter.type.size for name, parameter in self._model.stored_parameters()}
         return diagnosis_of(*measured[:2], sizes, *measured[2:])
 
     @property

@@ -19,7 +19,7 @@ from ...ir.ops import elementwise as ew
 from ...ir.types import FLOAT32, is_half
 from ...passes.ranks.shares import Shares
 from .. import array_api as xp
-from ..diagnosis.statistics import Statistics, statistics
+from ..diagnosis.statistics import ALONE, Moved, Statistics, Sums, statistics
 from ..nn import Module
 from ..optim import Optimizer
 from ..tracing import random
@@ -185,7 +185,7 @@ def trace_step(
     """
     _check_options(model, optimizer, loss_fn, clip_norm, clip_value, accumulate, loss_scaling)
     if ranks is not None:
-        ranks.check(optimizer, diagnose, precision, loss_scaling is not None)
+        ranks.check(optimizer, precision)
     find_lazy_shapes(model, loss_fn, batch)
     accumulate, clip_norm, clip_value = int(accumulate), as_real(clip_norm), as_real(clip_value)
     warned = set() if warned is None else warned
@@ -216,6 +216,7 @@ def trace_step(
             sums = None if ranks is None else PartSums(ranks, trace, arrays, length)
             if sums is not None:
                 total = sums.outcome(total, inputs, [name for name, _ in trainer.buffers])
+            total = trainer.judged(inputs, total, totals)
             if outputs:
                 total = with_outputs(trace, total, outputs, totals)
             if sums is not None:
@@ -231,7 +232,8 @@ def trace_step(
         more: list[tuple[str, Any]] = []
         measured = None
         if diagnose:
-            measured = _measured(trainer, total, inputs, old_parameters, new_parameters, new_state, types)
+            old = inputs.stored if trainer.held is not None else old_parameters
+            measured = _measured(trainer, total, inputs, old, new_parameters, new_state, types, sums or ALONE)
             more += [(f"{measured.layers[i].path}.{what}", v) for (i, what), v in zip(measured.names, measured.sums)]
         prints = tuple(trace.prints or ())
         more += [("print", Tracer(trace, value)) for value in printed_values(prints)]
@@ -284,16 +286,19 @@ def _measured(
     new: Sequence[Any],
     new_state: Sequence[Any],
     types: Sequence[ArrayType],
+    sums: Sums,
 ) -> Statistics:
     """What a diagnosis is made of; of a parameter in two bytes its master tells how it moves."""
     gradients = {name: gradient for (name, _), gradient in zip(trainer.trained, total.gradients)}
-    names = [name for name, _ in trainer.parameters]
-    parameters = {name: (before, after, gradients.get(name)) for name, before, after in zip(names, old, new)}
+    shapes = {name: p.type.shape for name, p in trainer.parameters}
+    parameters = {
+        name: Moved(shapes[name], before, after, gradients.get(name)) for name, before, after in zip(shapes, old, new)
+    }
     masters_after = dict(zip((name for name, _, _ in trainer.state), new_state))
     for name, master in trainer.masters.items():
-        parameters[name] = (inputs.state[master], masters_after[master], gradients.get(name))
+        parameters[name] = Moved(shapes[name], inputs.state[master], masters_after[master], gradients.get(name))
     length = next((t.shape[0] for t in types if t.shape), 0)
-    return statistics(total.watched, total.watched_taps, length, parameters, total.skipped)
+    return statistics(total.watched, total.watched_taps, length, parameters, total.skipped, sums)
 
 
 def _checked(results: Sequence[Any]) -> Any:

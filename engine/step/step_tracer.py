@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from ..tracing.precisions import stored_dtype
 from ..tracing.tracer import Trace, Tracer, TracingError, current_trace, located, role
 from ..tracing.transforms import value_and_grad
 from .arguments import call_loss
+from .clipping import PLAIN, Totals
 from .loss_result import read_result
 from .loss_scaling import SCALE, SKIPPED, LossScaling, all_finite
 from .narrow_moments import narrow_specs, narrowed, widened
@@ -192,6 +193,7 @@ class StepTracer:
             one = trace.full(scale, (), loss.dtype)
             if self.scaling is not None:
                 one = xp.astype(inputs.state[SCALE], loss.dtype)
+                one = one if scale == 1 else one * np.asarray(scale, loss.dtype)[()]
         made = [] if recorder is None else recorder.calls
         calls = [call for call in made if tapped is not None and call.own and tapped(call)]
         watched = watched_layers(made, nodes, {p: name for name, p in self.parameters}) if watches else []
@@ -204,13 +206,17 @@ class StepTracer:
         taps, watched_taps = taps_of(calls, cotangents), taps_of([layer.call for layer in watched], cotangents)
         skipped = tuple(dict.fromkeys(call.path for call in made if call.skipped))
         records = dict(binding.records)
-        outcome = Outcome(loss, read, metrics, names, tree, records, taps, watched, watched_taps, skipped)
-        if self.scaling is not None:
-            with role("optimizer"):
-                outcome.finite = all_finite([g for g in read if g is not None])
-                outcome.scaling = self.scaling.advance(outcome.finite, inputs.state)
-            records |= {SCALE: inputs.state[SCALE], SKIPPED: outcome.scaling[SKIPPED]}
-        return outcome
+        return Outcome(loss, read, metrics, names, tree, records, taps, watched, watched_taps, skipped)
+
+    def judged(self, inputs: StepInputs, total: Outcome, totals: Totals = PLAIN) -> Outcome:
+        """The outcome with what its gradients make of the scale of the loss, where it is scaled."""
+        if self.scaling is None:
+            return total
+        with role("optimizer"):
+            finite = all_finite([g for g in total.gradients if g is not None], totals)
+            scaling = self.scaling.advance(finite, inputs.state)
+        records = total.records | {SCALE: inputs.state[SCALE], SKIPPED: scaling[SKIPPED]}
+        return replace(total, finite=finite, scaling=scaling, records=records)
 
     def _unscaled(self, inputs: StepInputs, gradient: Any) -> Any:
         """A gradient, or a cotangent, of the loss itself."""

@@ -184,8 +184,6 @@ def test_what_ranks_cannot_share_is_refused():
     refused(ValueError, "shard is None, 'state'", ranks=one, shard="all")
     refused(TypeError, "ranks are those that take part", ranks="mpi")
     refused(NotImplementedError, "LBFGS with ranks", ranks=one, optimizer=gl.optim.LBFGS(1.0))
-    refused(NotImplementedError, "diagnose=True with ranks", ranks=one, diagnose=True)
-    refused(NotImplementedError, "moments in two bytes with ranks", ranks=one, precision={"moments": "bf16"})
     refused(
         gl.TracingError, "4 rows", ranks=one, loss=lambda m, b: (plain_loss(m, b), {"scores": m(b["x"]).max(axis=1)})
     )
