@@ -36,7 +36,7 @@ def loss_fn(model: Any, batch: Any) -> Any:
 
 
 @cache
-def report(memory: str | None = "75%") -> gl.MemoryReport:
+def report(memory: str | None = "80%") -> gl.MemoryReport:
     made = gl.plan_step(Net(), loss_fn, optim.AdamW(1e-3), {"x": gl.spec((24, 8, 16))}, memory=memory, threads=2).report
     made.check()
     assert memory is None or made.recompute_flops > 0
