@@ -1,8 +1,8 @@
 """Floats of two bytes in kernels: in memory 16 bits, in registers a float32 that is one of their numbers.
 
 A bfloat16 is the upper half of a float32; a float16 has 5 bits of exponent and 10 of mantissa. The conversions are
-operations on integers, so that the bits are the same on every machine. Processors have instructions for them too, which
-may flush subnormal numbers, or are there with some features alone.
+operations on integers, so that the bits are the same on every machine. Processors have instructions for them too: those
+for bfloat16 flush subnormal numbers; those for float16 give the same bits, and serve where a target has them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+from llvmlite import ir
 
-from .natives import INT, llvm_type, native
+from .instruction_set import instruction_set
+from .natives import CPU, INT, NATIVES, Machine, Native, llvm_type, native
 
 _HALF: Any = llvm_type("u16")
 _REAL: Any = llvm_type("f32")
@@ -128,6 +130,41 @@ def rounded_f16(x: Any) -> Any:
     """The number of float16 that is nearest to a float32, as a float32."""
     with np.errstate(over="ignore"):
         return np.float32(x).astype(np.float16).astype(np.float32)
+
+
+# ---- float16 by instructions
+
+_FLOAT16: Any = ir.HalfType()
+
+
+def _float32_by_instruction(builder: Any, half: Any) -> Any:
+    return builder.fpext(builder.bitcast(half, _FLOAT16), _REAL)
+
+
+def _f16_by_instruction(builder: Any, x: Any) -> Any:
+    bits = builder.bitcast(builder.fptrunc(x, _FLOAT16), _HALF)
+    nan = builder.or_(builder.and_(bits, _HALF(0x8000)), _HALF(0x7E00))
+    return builder.select(builder.fcmp_unordered("uno", x, x), nan, bits)
+
+
+def _rounded_by_instruction(builder: Any, x: Any) -> Any:
+    return _float32_by_instruction(builder, _f16_by_instruction(builder, x))
+
+
+_BY_INSTRUCTION = {
+    f32_of_f16: _float32_by_instruction,
+    f16_of_f32: _f16_by_instruction,
+    rounded_f16: _rounded_by_instruction,
+}
+_CONVERTS = Machine(
+    "a CPU that converts float16",
+    {function: Native(emit, NATIVES[function].typed) for function, emit in _BY_INSTRUCTION.items()},
+)
+
+
+def cpu_machine(target: str) -> Machine:
+    """The machine whose native functions kernels for a CPU target call."""
+    return _CONVERTS if instruction_set(target).converts_f16 else CPU
 
 
 HALF_CONVERSIONS = {

@@ -17,6 +17,7 @@ import llvmlite.binding as llvm
 from .array_kernel import ArrayKernel
 from .deferred_signals import deferred_signals
 from .front_end import NUMBA, front_end
+from .halves import cpu_machine
 from .host import code_cpu
 from .instruction_set import instruction_set
 from .multiply_adds import define_multiply_adds
@@ -69,7 +70,7 @@ def assembly(function: Callable[..., Any], cpu: str) -> tuple[str, list[str]]:
 
     Raises `Unsupported` for what that does not know.
     """
-    module = _optimized(llvm.parse_assembly(str(lower(function, "kernel"))), "kernel", cpu)
+    module = _optimized(llvm.parse_assembly(str(lower(function, "kernel", cpu_machine(cpu)))), "kernel", cpu)
     return target_machine(cpu).emit_assembly(module), _needed(module)
 
 
@@ -118,7 +119,8 @@ def build(function: Callable[..., Any], signature: str, symbol: str, cpu: str) -
             return code, externals, time.perf_counter() - start
         if front_end() == NUMBA or signature != "int64(int64)":
             raise Unsupported(signature)
-        code, externals = emit(llvm.parse_assembly(str(lower(function, symbol))), symbol, cpu)
+        module = llvm.parse_assembly(str(lower(function, symbol, cpu_machine(code_cpu(cpu)))))
+        code, externals = emit(module, symbol, cpu)
     except Unsupported:
         from .numba_front_end import build
 

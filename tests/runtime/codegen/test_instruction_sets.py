@@ -109,6 +109,27 @@ def test_every_tile_has_the_lanes_of_its_target(name: str):
     assert squares
 
 
+@pytest.mark.parametrize(
+    ("name", "widened", "narrowed"),
+    [
+        ("avx512", r"vcvtph2ps.*%zmm", r"vcvtps2ph.*%zmm"),
+        ("avx2", r"vcvtph2ps.*%ymm", r"vcvtps2ph.*%ymm"),
+        ("sse", "pslld", "psrld"),
+        ("neon", r"fcvtl\s+v", r"fcvtn\s+v"),
+    ],
+)
+def test_float16_is_converted_a_vector_at_a_time(name: str, widened: str, narrowed: str):
+    if name != "neon" and not X86:
+        pytest.skip("the code of an x86 target is for a system that this is not")
+    lines = ["x = array_f16(word(b, 0), 0)", "for i in parallel_range(word(b, 1)):"]
+    lines += ["    x[i] = f16_of_f32(2 * f32_of_f16(x[i]))", "return i64(0)"]
+    source = "\n    ".join(["def kernel(b):", *lines]) + "\n"
+    text, symbols = assembly(KernelRequest(source, "kernel", kernel_namespace).function(), name)
+    assert not symbols
+    assert re.search(widened, text)
+    assert re.search(narrowed, text)
+
+
 def test_kernels_of_different_targets_are_kept_apart():
     source = "def f(block):\n    return 7\n"
     named = [KernelRequest(source, "f", {}, salt="target", cpu=name) for name in runnable()]

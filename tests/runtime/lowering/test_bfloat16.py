@@ -9,6 +9,7 @@ from gradloom.ir import BFLOAT16, FLOAT16, ArrayType, Builder, interpret, spec
 from gradloom.ir.ops import elementwise as ew
 from gradloom.ir.types import FLOAT32
 from gradloom.passes.pipeline import run_passes
+from gradloom.runtime.codegen.host import runnable
 from op_cases import BFLOAT16_CASES
 from op_programs import plain, unjitted, wrong_rows
 
@@ -54,14 +55,19 @@ def test_conversions_have_the_bits_of_ml_dtypes_for_every_bfloat16_and_what_lies
         np.testing.assert_array_equal(_bits(rounded), _bits(near.astype(BFLOAT16)))
 
 
-def test_conversions_have_the_bits_of_numpy_for_every_float16_and_what_lies_between():
+@pytest.mark.parametrize("target", runnable())  # by instructions, or by arithmetic where there are none
+def test_conversions_have_the_bits_of_numpy_for_every_float16_and_what_lies_between(
+    target: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("GRADLOOM_TARGET", target)
     every = np.arange(1 << 16, dtype=np.uint16).view(FLOAT16)
     wide = every.astype(np.float32)
     bits = wide.view(np.uint32).astype(np.int64)[:, None]
     near = (bits + np.array([-1, 0, 1, 0xFFF, 0x1000, 0x1001])).clip(0, 2**32 - 1).astype(np.uint32).view(np.float32)
     with np.errstate(all="ignore"):
         between = (wide[:-1] + wide[1:]) / 2  # also of subnormal numbers
-    near = np.concatenate([near.ravel(), between])
+    anything = np.random.default_rng(0).integers(0, 1 << 32, 1 << 19, dtype=np.uint32).view(np.float32)
+    near = np.concatenate([near.ravel(), between, anything])
     b = Builder()
     x, y = b.input(ArrayType(every.shape, FLOAT16)), b.input(spec(near.shape))
     narrow = ew.cast(b, y, dtype=FLOAT16)
@@ -73,6 +79,8 @@ def test_conversions_have_the_bits_of_numpy_for_every_float16_and_what_lies_betw
         number = ~np.isnan(wanted)
         np.testing.assert_array_equal(_bits(actual)[number], _bits(wanted)[number])
         assert np.isnan(actual[~number].astype(np.float32)).all()
+    nan = np.isnan(near)
+    np.testing.assert_array_equal(_bits(made[1])[nan], np.where(np.signbit(near[nan]), 0xFE00, 0x7E00))
 
 
 def chain(x, y):
