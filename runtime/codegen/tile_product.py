@@ -155,6 +155,8 @@ def tile_product(
             return builder.shuffle_vector(value, nothing, ir.Constant(ir.VectorType(INT, lanes), [0] * lanes))
 
         def loop(n: Any, pointers: list[Any], steps: list[Any], sums: list[Any], body: Callable[..., Any]) -> list[Any]:
+            if isinstance(n, ir.Constant) and n.constant == 1:  # LLVM would take its time to see that there is no loop
+                return body(pointers, sums)
             before = builder.block
             head = builder.append_basic_block()
             builder.branch(head)

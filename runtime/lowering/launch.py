@@ -91,17 +91,21 @@ Arg = int | Tile | Pointer | Scratch | KernelAddress | Routine | Ranks | RankNum
 
 @dataclass(frozen=True, slots=True)
 class TilesMet:
-    """The register tiles that a call meets, of all that its kernel has; `source_with` gives that with some alone."""
+    """The register tiles that a call meets, `of` all that such products may meet; `source_with` gives its kernel with
+    some tiles, `bare` is that without any.
+    """
 
     tiles: frozenset[RegisterTile]
+    of: frozenset[RegisterTile]
     source_with: Callable[[frozenset[RegisterTile]], str]
+    bare: str
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """A call of the function `kernel` that `source` defines, with arguments in the order in which it reads them.
 
-    The kernel may have more register tiles than are `met`, see `tiles_met`.
+    The kernel of a program may have other register tiles than those `met` here, see `tiles_met`.
     """
 
     source: str

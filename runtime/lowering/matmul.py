@@ -72,9 +72,9 @@ def _multiply(
         size, (m, n) = x.base.type.dtype.itemsize, (x.shape[-2], y.shape[-1])
         partly = (False, True) if any(c * size % target.vector_bytes for c in (n, cut.columns)) else (False,)
         tiles = frozenset((*shape, part) for shape in cut.shapes for part in partly)
-        # A kernel of two keeps both: so programs for other numbers of rows find it compiled. Those of pairs keep all.
-        few = len(tiles) <= 2 or cut.pairs
-        met = None if few else TilesMet(cut.tiles_met(m, n, size, target), source_with)
+        met = None
+        if not cut.pairs:
+            met = TilesMet(cut.tiles_met(m, n, size, target), tiles, source_with, source_with(frozenset()))
         return Call(source_with(tiles), [TILE, *operands, panels, group, *numbers], met)
     source, routine, numbers = _by_blas(x, y, cut, added)
     return Call(source, [TILE, routine, *operands, group, *numbers])

@@ -1,30 +1,35 @@
 """Kernels of products with those register tiles alone that the calls of a program meet.
 
-A register tile takes much of the time in which a kernel is compiled. Products that may share a kernel, whose sources
-with all their tiles are the same, share it as before.
+A register tile takes much of the time in which a kernel is compiled. So products whose kernels differ in tiles alone
+share one, in which each tile that some of them meet stands once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ...passes.kernels.register_tiles import RegisterTile
-from .launch import Launch
+from .launch import Launch, TilesMet
+
+_FEW = 2
+"""A kernel keeps so many tiles, met or not: then programs for other numbers of rows find it compiled."""
 
 
 def leave_out_tiles(launches: Iterable[Launch]) -> None:
-    """Leave out of each kernel the register tiles that none of its calls meets."""
+    """Give products that may share a kernel one with the register tiles that their calls meet, and no others."""
     launches = list(launches)
-    met: dict[str, frozenset[RegisterTile]] = {}
+    sharing: dict[str, list[TilesMet]] = {}
     for call in (call for launch in launches for call in launch.calls):
         if call.met is not None:
-            met[call.source] = met.get(call.source, frozenset()) | call.met.tiles
-    sources: dict[str, str] = {}
+            sharing.setdefault(call.met.bare, []).append(call.met)
+    sources = {bare: calls[0].source_with(_wanted(calls)) for bare, calls in sharing.items()}
     for launch in launches:
         for i, call in enumerate(launch.calls):
-            if call.met is None:
-                continue
-            if call.source not in sources:
-                sources[call.source] = call.met.source_with(met[call.source])
-            launch.calls[i] = replace(call, source=sources[call.source], met=None)
+            if call.met is not None:
+                launch.calls[i] = replace(call, source=sources[call.met.bare], met=None)
+
+
+def _wanted(calls: Sequence[TilesMet]) -> frozenset[RegisterTile]:
+    every = frozenset(tile for call in calls for tile in call.of)
+    return every if len(every) <= _FEW else frozenset(tile for call in calls for tile in call.tiles)

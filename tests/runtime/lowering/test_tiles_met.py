@@ -35,6 +35,11 @@ def test_products_that_may_share_a_kernel_share_one_with_the_tiles_of_all():
     assert kernels((12, 8, 50), (12, 8, 120)) == [["tile_6_4", "tail_6_4"]]
 
 
+def test_products_whose_kernels_differ_in_tiles_alone_share_one():
+    assert kernels((12, 8, 64), (8, 8, 48)) == [["tile_6_4", "tile_8_3"]]
+    assert kernels((12, 8, 64), (11, 8, 64)) == [["tile_5_4", "tile_6_4"]]
+
+
 @pytest.mark.parametrize("name", ["avx512", "avx2", "sse"])
 def test_products_that_share_a_kernel_are_exact(name: str):
     rng = np.random.default_rng(0)
