@@ -65,6 +65,9 @@ the first cache where the distance is a power of two.
 """
 PAIR_VECTORS = 3
 """Vectors of a row of a tile that multiplies pairs: a section of such a strip stays in the first cache."""
+# Part of the second cache from which on a left operand is not expected there, and its rows and terms, at least, for
+# which it is worth fetching it ahead.
+_FETCHED_PART, _FETCHED = 4, 16
 # Rows or columns of work that packing those of a tile takes as long as, and reading them from the second cache.
 _PACKING, _READING = 12, 1
 # A section of the rows of a tile is packed in at most about this part of the second cache.
@@ -81,9 +84,9 @@ class DotTiles:
     `shapes` are the register tiles, rows by vectors, that occur; where there are none, BLAS multiplies. A tile is
     walked in strips of at most `most_vectors`. Where the columns of the right operand are dense, a strip of it is
     transposed in `strip_bytes` of scratch of the worker. Where the target packs, `strips_together` are copied there,
-    and the rows of a left operand whose columns are dense in `block_bytes`. What is `far` is copied strip by strip, and
-    rows of the left operand are fetched ahead. A group of sections of a long sum is added up in `group_bytes` of its
-    scratch, which hold a tile.
+    and the rows of a left operand whose columns are dense in `block_bytes`. With `rows_ahead` rows of the left operand
+    are fetched while those before them are multiplied. A group of sections of a long sum is added up in `group_bytes`
+    of its scratch, which hold a tile.
 
     Where it multiplies `pairs` of bfloat16, both operands are copied as such, strip by strip and in blocks.
 
@@ -102,7 +105,7 @@ class DotTiles:
     most_vectors: int = 0
     strip_bytes: int = 0
     strips_together: int = 1
-    far: bool = False
+    rows_ahead: bool = False
     block_bytes: int = 0
     group_bytes: int = 0
     depth: int = DEPTH
@@ -182,7 +185,7 @@ def dot_tiles(x: View, y: View, copies: int, target: Target, pairs: bool = False
         cut = replace(cut, group_bytes=target.round_to_line(cut.rows * cut.columns * dtype.itemsize))
     if pairs:
         return _in_pairs(cut, x, y, target)
-    cut = _in_registers(replace(cut, far=far), x, y, packs or far, target)
+    cut = _in_registers(cut, x, y, packs or far, target)
     return (
         cut
         if parts == 1
@@ -414,8 +417,9 @@ def _in_registers(cut: DotTiles, x: View, y: View, packs: bool, target: Target) 
     all_columns = (cut.columns, n - (cut.across - 1) * cut.columns)
     widths = {width for c in all_columns for width in strips(c, dtype.itemsize, widest, target).widths()}
     shapes = tuple((height, width) for height in sorted(heights) for width in sorted(widths))
+    cut = replace(cut, shapes=shapes, strips_together=together, block_bytes=block_bytes)
     strip_bytes = target.round_to_line(max(widths) * section * together)
-    return replace(cut, shapes=shapes, strip_bytes=strip_bytes, strips_together=together, block_bytes=block_bytes)
+    return replace(cut, strip_bytes=strip_bytes, rows_ahead=not block_bytes and fetches_rows(x, y, target))
 
 
 def _packs(rows: int, target: Target) -> bool:
@@ -423,9 +427,20 @@ def _packs(rows: int, target: Target) -> bool:
     return target.packs and rows >= PACKED_ROWS
 
 
+def fetches_rows(x: View, y: View, target: Target) -> bool:
+    """Whether rows of a left operand are fetched while those before them are multiplied: where it comes from afar, and
+    its rows are not so far apart that they compete for few places of the first cache.
+    """
+    if is_transposed(y) or is_far(x, y, target):
+        return is_far(x, y, target)
+    competes = not is_turned(x) and x.strides[-2] * x.base.type.dtype.itemsize % FAR_BYTES == 0
+    size = math.prod(x.shape) * x.base.type.dtype.itemsize
+    return not competes and size >= target.l2_bytes // _FETCHED_PART and min(x.shape[-2:]) >= _FETCHED
+
+
 def is_far(x: View, y: View, target: Target) -> bool:
     """Whether so many rows of a left operand meet a right one whose rows lie so far apart that the strips of it are
-    copied although the target does not pack, or leave so little of the second cache that the rows are fetched ahead.
+    copied although the target does not pack, or leave little of the second cache to them.
     """
     m, terms, size = x.shape[-2], min(x.shape[-1], DEPTH), x.base.type.dtype.itemsize
     if target.matmul != "registers" or target.packs or m < FAR_ROWS or is_turned(x):

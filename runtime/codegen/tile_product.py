@@ -8,7 +8,8 @@ where a is one element for all lanes (or a row of vectors like b, if `pairwise`)
 byte strides. Every element of c is one chain of fused multiply-adds in the order of k2, k1, k0, so that its bits do
 not depend on the shape of the tile, nor on where the sum was interrupted (`accumulate`). `sectioned` tiles add a chain
 of its own to c instead, which keeps long sums exact: their errors grow with the longest chain and the number of chains.
-`ahead` ones prefetch elements of a: "terms" those of later terms, "rows" those of the rows behind this tile's, and c.
+Those that fetch "left" operands `ahead` prefetch elements of a: of later terms, or of the rows behind this tile's, and
+then c too. Those that fetch a "panel" ahead prefetch also what is copied to the panel of b next.
 
 Tiles of a `line` have the columns of a kernel unrolled: k0 if `pairwise`, else k1. Column k of row r lies at
 `r * stride + k * dilation` columns, and for each column there are the rows that meet it, from one up to another. A
@@ -40,9 +41,9 @@ Line = tuple[int, int, tuple[tuple[int, int], ...]]
 # Rows that share offsets from one pointer of a. A row has an offset, a pointer serves so many rows: with an offset for
 # each row, general registers run out and LLVM spills them inside of the innermost loop.
 ROWS_A_POINTER = 7
-# Terms ahead of which a row's element is fetched. Those of a transposed operand lie pages apart: no prefetcher of the
-# processor follows a stride across pages.
-_TERMS_AHEAD = 12
+TERMS_AHEAD = 12
+"""Terms ahead of which a row's element is fetched. Those of a transposed operand lie pages apart: no prefetcher of the
+processor follows a stride across pages."""
 # Terms in which the rows behind those of a tile are fetched, a row in each: no more than lie in a line.
 _ROWS_IN_TURN = 8
 # Machines with vectors of so many bytes cannot load a part of one: LLVM would ask for each element whether it is there,
@@ -65,7 +66,7 @@ def plain_tile_product(
     zero = np.dtype(f"f{itemsize}").type(0)
 
     def product(a: int, a_row: int, b: int, c: int, c_row: int, n2: int, a2: int, b2: int, n1: int, a1: int, b1: int,
-                n0: int, a0: int, b0: int, columns: int, accumulate: int) -> None:  # fmt: skip
+                n0: int, a0: int, b0: int, columns: int, accumulate: int, *ahead: int) -> None:  # fmt: skip
         for r in range(rows):
             target = array(c + r * c_row, columns)
             for j in range(columns if tail else lanes * vectors):
@@ -92,7 +93,7 @@ def tile_product(
     tail: bool = False,
     pairwise: bool = False,
     sectioned: bool = False,
-    ahead: Literal["", "terms", "rows"] = "",
+    ahead: Literal["", "left", "panel"] = "",
     line: Line | None = None,
 ) -> Callable[..., None]:
     """The function for this tile of "f32" or "f64".
@@ -100,6 +101,11 @@ def tile_product(
     Its words: a, bytes from row to row of a, b, c, bytes from row to row of c, then for the outer, the middle and the
     inner sum: terms (1 or more), bytes in a, bytes in b; then the columns of c that exist, which `tail` tiles look at,
     and whether to add to what c holds.
+
+    Those that fetch ahead have two words more: how many bytes behind a term's element of a the first element to fetch
+    lies, and bytes from there to those of the next terms, or 0 where each fetches one so far ahead of its own. For a
+    panel there are two more: the first of as many rows as b has lanes, whose next elements lie along the sum, and bytes
+    from row to row.
     """
     element = ir.FloatType() if dtype == "f32" else ir.DoubleType()
     itemsize = 4 if dtype == "f32" else 8
@@ -109,7 +115,7 @@ def tile_product(
     nothing = ir.Constant(vector, ir.Undefined)
 
     def emit(builder: Any, a: Any, a_row: Any, b: Any, c: Any, c_row: Any, n2: Any, a2: Any, b2: Any, n1: Any, a1: Any,
-             b1: Any, n0: Any, a0: Any, b0: Any, columns: Any, accumulate: Any) -> None:  # fmt: skip
+             b1: Any, n0: Any, a0: Any, b0: Any, columns: Any, accumulate: Any, *to_fetch: Any) -> None:  # fmt: skip
         def function(what: str, result: Any, *arguments: Any) -> Any:
             return declared(builder.module, what, ir.FunctionType(result, arguments))
 
@@ -204,12 +210,15 @@ def tile_product(
         def innermost(pointers: list[Any], sums: list[Any]) -> list[Any]:
             pointers_of_a = -(-len(sums) // vectors // ROWS_A_POINTER)
             *of_a, of_b = pointers[: pointers_of_a + 1]
-            if ahead == "terms":
-                fetch(builder.add(of_a[0], builder.mul(a0, WORD(_TERMS_AHEAD))))
-            elif ahead == "rows":
-                row = builder.and_(pointers[-1], WORD(_ROWS_IN_TURN - 1))
-                fetch(builder.add(builder.add(of_a[0], below), builder.mul(a_row, row)))
             right = [load(of_b, v) for v in range(vectors)]
+            if ahead:
+                row = builder.and_(pointers[-1], WORD(_ROWS_IN_TURN - 1))
+                fetch(builder.add(of_a[0], builder.add(to_fetch[0], builder.mul(to_fetch[1], row))))
+            if ahead == "panel":
+                # A vector of each row, then the next one: the copy reads squares in this order.
+                row = builder.and_(pointers[-1], WORD(lanes - 1))
+                along = builder.mul(builder.sub(pointers[-1], row), WORD(itemsize))
+                fetch(builder.add(builder.add(to_fetch[2], along), builder.mul(to_fetch[3], row)))
             result: list[Any] = []
             for r in range(len(sums) // vectors):
                 i = r % ROWS_A_POINTER
@@ -221,7 +230,7 @@ def tile_product(
 
         def middle(pointers: list[Any], sums: list[Any]) -> list[Any]:
             of_a = [builder.add(pointers[0], jump) for jump in jumps[: -(-len(sums) // vectors // ROWS_A_POINTER)]]
-            term = [WORD(0)] * (ahead == "rows")
+            term = [WORD(0)] * bool(ahead)
             steps = [a0] * len(of_a) + [b0] + [WORD(1)] * len(term)
             return loop(n0, [*of_a, pointers[1], *term], steps, sums, innermost)
 
@@ -264,10 +273,10 @@ def tile_product(
             return loop(n1, pointers, [a1, b1], sums, middle if line is None else pairs_of_line)
 
         places = [(builder.add(c, builder.mul(c_row, WORD(r))), v) for r in range(rows) for v in range(vectors)]
-        below = builder.mul(a_row, WORD(rows))
-        if ahead == "rows":
-            for row, v in places:
-                fetch(builder.add(row, WORD(lanes * itemsize * v)))
+        if ahead:
+            with builder.if_then(builder.icmp_signed("!=", to_fetch[1], WORD(0))):
+                for row, v in places:
+                    fetch(builder.add(row, WORD(lanes * itemsize * v)))
         adds = builder.icmp_signed("!=", accumulate, WORD(0))
         zeros = [zero] * len(places)
         if sectioned:
@@ -285,5 +294,6 @@ def tile_product(
     variant = "t" * tail + "p" * pairwise + "s" * sectioned + ahead[:1]
     if line is not None:
         variant += "_" + "_".join(map(str, (*line[:2], *(number for rows_met in line[2] for number in rows_met))))
+    words = 16 + {"": 0, "left": 2, "panel": 4}[ahead]
     product.__name__ = product.__qualname__ = f"tile_{dtype}x{lanes}_{rows}x{vectors}{variant}"
-    return native(emit, "none", *["i64"] * 16)(product)
+    return native(emit, "none", *["i64"] * words)(product)

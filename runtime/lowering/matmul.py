@@ -31,6 +31,7 @@ from ...passes.kernels.matmul_tiles import (
 from ...passes.kernels.register_tiles import RegisterTile
 from ...passes.memory.plan import Plan
 from ...passes.target import Target
+from ..codegen.tile_product import TERMS_AHEAD
 from .batch_axes import batch_numbers, batch_source
 from .data_movement import begin_accumulators
 from .dot_products import by_dots
@@ -109,7 +110,7 @@ def _by_registers(
     n = y.shape[-1]
     strides = [size * stride for stride in (*x.strides[-2:], *y.strides[-2:])]
     numbers = [m, n, k, *strides, cut.rows, cut.columns, cut.across, cut.down * cut.across, int(added)]
-    numbers += [cut.most_rows(size, target), cut.most_vectors]
+    numbers += [cut.most_rows(size, target), cut.most_vectors, int(cut.rows_ahead)]
     group = group_terms(m, n, k) // cut.depth if is_long(m, n, k) else 0
     ways = is_turned(x), is_transposed(y), group, cut.register_bytes(target), target.vector_bytes
     source_with = partial(_register_kernel, dtype, cut, *ways)
@@ -233,8 +234,8 @@ def _register_kernel(
 
     Args: tile, A, B, C, panels of the worker, its sums of a group; 6: m, n, k; 9: bytes from row to row and from column
     to column of A, then of B; 13: rows and columns of a tile, tiles across, tiles of one product; 17: whether C is
-    added to, rows of the tallest register tile, vectors of the widest strip, batch axes, and for each batch axis:
-    length, bytes in A, in B.
+    added to, rows of the tallest register tile, vectors of the widest strip, whether rows of A are fetched ahead, batch
+    axes, and for each batch axis: length, bytes in A, in B.
     """
     short, size = SHORT_NAMES[dtype], dtype.itemsize
     lanes = vector_bytes // size
@@ -251,7 +252,10 @@ def _register_kernel(
         if cut.parts > 1:
             operands = f"of_part, {of_a[0]}, part_of_b, into, into_row, 1, 0, 0, 1, 0, 0, terms_of_part"
         arguments = f"{operands}, {of_a[1]}, b_row, columns, more"
-        ways = f"sectioned=True, ahead={'rows' if cut.far else 'terms'!r}"
+        arguments += ", left, left_row"
+        if transposed:
+            arguments += ", following + (block if block < vectors else 0) * lanes * word(b, 12), word(b, 12)"
+        ways = f"sectioned=True, ahead={'panel' if transposed else 'left'!r}"
         calls.append(f"{'elif' if calls else 'if'} (height == {height}) & (vectors == {width}):")
         whole, partly = ((height, width, part) in tiles for part in (False, True))
         if whole:
@@ -271,6 +275,11 @@ def _register_kernel(
         definitions.append(f"square = tile_transpose({size}, lanes, True)")
         definitions.append(f"part_of_square = tile_transpose({size}, lanes, False)")
         packing = f"""
+            following = rows_of_b
+            if vector + vectors < all_vectors:
+                following += vectors * lanes * word(b, 12)
+            elif section + 1 < sections:
+                following += terms * b_row - vector * lanes * word(b, 12)
             b_row = i64({vector_bytes}) * vectors
             for i in range(0, columns, lanes):
                 for l in range(0, terms, lanes):
@@ -313,7 +322,7 @@ def kernel(b):
     first_column = (t - first_row * across) * word(b, 14)
     first_row = first_row * word(b, 13)
     a, bb = word(b, 1), word(b, 2)
-    {batch_source(20, "a", "bb")}
+    {batch_source(21, "a", "bb")}
     rows = m - first_row if m - first_row < word(b, 13) else word(b, 13)
     all_columns = n - first_column if n - first_column < word(b, 14) else word(b, 14)
     a += first_row * a_row
@@ -345,6 +354,8 @@ def kernel(b):
             to = of_c + {vector_bytes} * vector
             for block in range(blocks):
                 height = tallest if block < tall else tallest - 1
+                left_row = a_row if word(b, 20) else i64(0)
+                left = height * a_row if word(b, 20) else {TERMS_AHEAD} * ({of_a[1]})
                 {newline.join(calls)}
                 at += height * {step}
                 to += height * to_row

@@ -42,7 +42,8 @@ TARGETS = [WIDE, Target.cpu("avx2"), Target.cpu("sse"), Target.cpu("neon")]
 @pytest.mark.parametrize(("m", "n"), SHAPES)
 def test_all_register_tiles_are_known(m: int, n: int, k: int, turned: bool, dtype: str, target: Target):
     size = np.dtype(dtype).itemsize
-    cut = subject.dot_tiles(*matrices(m, k, n, dtype, turned), 1, target)
+    x, y = matrices(m, k, n, dtype, turned)
+    cut = subject.dot_tiles(x, y, 1, target)
     assert (cut.down - 1) * cut.rows < m <= cut.down * cut.rows
     assert (cut.across - 1) * cut.columns < n <= cut.across * cut.columns
     if not cut.shapes:
@@ -64,7 +65,7 @@ def test_all_register_tiles_are_known(m: int, n: int, k: int, turned: bool, dtyp
                 left -= width * target.vector_bytes
     assert met == cut.tiles_met(m, n, size, target)
     one = target.round_to_line(min(k, subject.DEPTH) * target.vector_bytes)
-    packed = cut.rows >= subject.PACKED_ROWS if target is not WIDE else cut.far
+    packed = cut.rows >= subject.PACKED_ROWS if target is not WIDE else subject.is_far(x, y, target)
     room = max(m * n * size, 2 * target.l1_bytes if packed else 0)
     assert 4 * cut.strip_bytes <= room + 64 or cut.strip_bytes == one
     assert (cut.strip_bytes > 0) == (turned or packed)
@@ -83,12 +84,33 @@ def test_all_register_tiles_are_known(m: int, n: int, k: int, turned: bool, dtyp
     ],
 )
 def test_tall_tiles_read_copies_of_rows_that_lie_far_apart(m: int, k: int, n: int, dtype: str, turned: bool, far: bool):
-    cut = subject.dot_tiles(*matrices(m, k, n, dtype, turned), 1, WIDE)
-    assert cut.far == far
+    x, y = matrices(m, k, n, dtype, turned)
+    cut = subject.dot_tiles(x, y, 1, WIDE)
+    assert subject.is_far(x, y, WIDE) == far
     assert (cut.strip_bytes > 0) == (far or turned)
     if far and not turned:
         assert cut.down == 1
-    assert not subject.dot_tiles(*matrices(m, k, n, dtype, turned), 1, Target.cpu("avx2")).far
+        assert cut.rows_ahead
+    assert not subject.is_far(x, y, Target.cpu("avx2"))
+
+
+@pytest.mark.parametrize(
+    ("m", "k", "n", "dtype", "turned", "fetched"),
+    [
+        (2048, 256, 64, "float32", False, True),
+        (1024, 64, 32, "float64", False, True),
+        (1024, 63, 16, "float32", False, False),  # it stays in the second cache
+        (256, 2048, 128, "float32", False, False),  # its rows compete for places
+        (256, 2064, 128, "float32", False, True),
+        (8, 65536, 64, "float32", False, False),
+        (65536, 8, 64, "float32", False, False),
+        (600, 512, 64, "float32", True, False),  # what is copied to the panel is fetched instead
+    ],
+)
+def test_rows_that_come_from_afar_are_fetched_ahead(m: int, k: int, n: int, dtype: str, turned: bool, fetched: bool):
+    for target in (WIDE, Target.cpu("avx2")):
+        x, y = matrices(m, k, n, dtype, turned)
+        assert subject.dot_tiles(x, y, 1, target).rows_ahead == fetched
 
 
 @pytest.mark.parametrize(

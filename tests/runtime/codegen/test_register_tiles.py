@@ -150,13 +150,15 @@ def test_a_tile_of_dot_products_reads_and_writes_nothing_beside_it(dtype, rows, 
         assert (c[:, columns] == -1).all()
 
 
-@pytest.mark.parametrize("ahead", ["terms", "rows"])
-def test_what_is_fetched_ahead_changes_no_sum(ahead):
+@pytest.mark.parametrize("fetched", [(48, 0), (960, 160)], ids=["terms", "rows"])
+@pytest.mark.parametrize("ahead", ["left", "panel"])
+def test_what_is_fetched_ahead_changes_no_sum(ahead, fetched):
     a, b = RNG.standard_normal((6, 40)).astype("f4"), RNG.standard_normal((40, 32)).astype("f4")
     c = np.zeros((6, 32), "f4")
     tile = tile_product("f32", 16, 6, 2, sectioned=True, ahead=ahead)
-    numbers = [1, 0, 0, 1, 0, 0, 40, a.strides[1], b.strides[0], 32, 0]
-    compiled(tile, 16)(a.ctypes.data, a.strides[0], b.ctypes.data, c.ctypes.data, c.strides[0], *numbers)
+    numbers = [1, 0, 0, 1, 0, 0, 40, a.strides[1], b.strides[0], 32, 0, *fetched]
+    numbers += [b.ctypes.data, b.strides[0]] * (ahead == "panel")
+    compiled(tile, 5 + len(numbers))(a.ctypes.data, a.strides[0], b.ctypes.data, c.ctypes.data, c.strides[0], *numbers)
     np.testing.assert_allclose(c, a @ b, rtol=0, atol=1e-5)
 
 
