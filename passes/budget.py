@@ -100,7 +100,9 @@ class StepPlanner:
 
     def prepared_for(self, choice: Choice) -> Graph:
         """The graph that a choice was planned from, before it was decided what to keep for the backward."""
-        return self.prepared if choice.tile is None else self.in_tiles.prepared(choice.tile)
+        if choice.tile is not None:
+            return self.in_tiles.prepared(choice.tile)
+        return self.stages.run(variant_named(choice.variant).preparation(self.preparation), None)
 
     def dump(self, choice: Choice) -> None:
         """Write the graph that a choice runs to `GRADLOOM_DUMP`: as `chosen.txt`, with what chose it, and, where units
@@ -109,7 +111,8 @@ class StepPlanner:
         if not self.dumped:
             return
         if choice.tile is None:
-            passes = [*self.preparation, *for_target(variant_named(choice.variant).passes, self.target)]
+            variant = variant_named(choice.variant)
+            passes = [*variant.preparation(self.preparation), *for_target(variant.passes, self.target)]
         else:
             passes = [*tile_preparation(choice.tile, self.target, self.shares), *scheduling(target=self.target)]
         if choice.planner != "none":

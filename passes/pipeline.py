@@ -109,7 +109,9 @@ def scheduling(
     return for_target(scheduling_of_all(reach, separate_comparisons), target)
 
 
-def scheduling_of_all(reach: float | None = None, separate_comparisons: bool = False) -> list[Pass]:
+def scheduling_of_all(
+    reach: float | None = None, separate_comparisons: bool = False, messages: OverlapMessages | None = None
+) -> list[Pass]:
     """The same for all targets, of which `for_target` takes those for one."""
     prologue = FusePrologue() if reach is None else FusePrologue(reach=reach)
     return [
@@ -122,7 +124,7 @@ def scheduling_of_all(reach: float | None = None, separate_comparisons: bool = F
         FuseConvEpilogue(),
         FuseConcat(),
         Schedule(),  # it orders the units that are planned
-        OverlapMessages(),  # last: it moves in that order what ranks send each other
+        messages or OverlapMessages(),  # last: it moves in that order what ranks send each other
     ]
 
 

@@ -12,8 +12,11 @@ from .autodiff.min_cut_remat import has_far_values
 from .fusion.regions import compares_forward
 from .graph.comparisons import compares
 from .graph.rewrite import Pass, all_nodes, for_target
+from .memory.overlap_messages import OverlapMessages
 from .memory.plan import Plan, plan
 from .pipeline import Stages, preparation, scheduling_of_all
+from .ranks.regather import RegatherParameters
+from .ranks.shard_gathers import is_regathered
 from .ranks.shares import Shares
 from .remat.accumulate_early import AccumulateEarly
 from .remat.checkpoint_scans import CheckpointScans
@@ -29,6 +32,8 @@ _WORTH_COMPARING = 50
 """Comparisons are delayed where their booleans are more than this part of the bytes of the forward."""
 _ENOUGH = 0.2
 """Where no unit needs more than this part of the arena, recomputation in the pipeline's own plan leads far enough."""
+_UNDER_WAY = 0
+"""Messages that may be behind what waits for one, where memory is scarce."""
 _WORTH_SERIALIZING = 20
 """Concurrent iterations are serialized where one of them takes more than this part of the arena."""
 
@@ -45,6 +50,13 @@ class Variant:
     why: str
     passes: tuple[Pass, ...]
     applies: Callable[[_Step], bool]
+    prepares: tuple[Pass, ...] = ()
+    """What stands in the preparation in place of the passes of the same names."""
+
+    def preparation(self, before: Sequence[Pass]) -> list[Pass]:
+        """The passes that prepare a graph for this variant, where `before` prepare it for the pipeline."""
+        own = {step.name: step for step in self.prepares}
+        return [own.get(step.name, step) for step in before]
 
     def then(self, last: Pass) -> Variant:
         """This variant with one more pass at the end."""
@@ -62,7 +74,7 @@ class _Step:
     def scheduled(self, variant: Variant) -> Graph:
         """The scheduled graph of a variant."""
         passes = for_target(variant.passes, self.base.target)
-        return self.stages.run((*self.before, *passes), f"variants/{variant.name}")
+        return self.stages.run((*variant.preparation(self.before), *passes), f"variants/{variant.name}")
 
     def has_loop_to_cut(self, way: CheckpointScans) -> bool:
         return way.applies(self.prepared)
@@ -78,6 +90,11 @@ class _Step:
         if not any(map(compares_forward, all_nodes(self.prepared))):
             return False
         return _compared_share(self.scheduled(_DELAY_COMPARISONS)) * _WORTH_COMPARING > 1
+
+    @property
+    def gathers_again(self) -> bool:
+        """Whether the backward gathers what each rank has a shard of, as the forward does."""
+        return RegatherParameters() in self.before and any(is_regathered(n) for n in self.prepared.nodes)
 
     @cached_property
     def has_far_values(self) -> bool:
@@ -122,6 +139,14 @@ VARIANTS = (
         f"values whose recomputation reads more than {_REACH} times their own bytes are kept",
         tuple(scheduling_of_all(_REACH)),
         lambda step: not step.compares_much if step.needs_other_values else step.has_far_values,
+    ),
+    Variant(
+        "share-gathers",
+        "what is gathered of a parameter serves the forward, what recomputes it, and the backward, as far as there is "
+        "room, and is gathered again where there is none; few gradients are under way to other ranks",
+        tuple(scheduling_of_all(messages=OverlapMessages(under_way=_UNDER_WAY))),
+        lambda step: step.gathers_again,
+        (RegatherParameters(again=False),),
     ),
 )
 """All of them, in the order in which they are tried."""

@@ -111,7 +111,9 @@ class _Order:
         elif self._is_early(node):
             self._emit(node)
         else:
-            heapq.heappush(self.ready, self._first(node) if node in self.urgent else self.place[node])
+            # What waits for a message that was released before it became ready.
+            first = node in self.urgent or (begun in self.done and begun not in self.of_input)
+            heapq.heappush(self.ready, self._first(node) if first else self.place[node])
 
     def _prefetch(self) -> None:
         """Ask for the next parameter."""

@@ -34,6 +34,12 @@ def sent(node: Node) -> tuple[int, int]:
     return (others, nbytes * others) if node.op is collectives.start_gather else (0, 0)
 
 
+def message_time(node: Node, target: Target) -> float:
+    """Nanoseconds of the messages that a unit begins, one after the other."""
+    count, nbytes = sent(node)
+    return message_nanoseconds(nbytes, count, target)
+
+
 def traffic(graph: Graph, threads: int, target: Target) -> Traffic:
     """That of one run of a scheduled graph on so many threads of a target.
 
@@ -49,7 +55,7 @@ def traffic(graph: Graph, threads: int, target: Target) -> Traffic:
             continue
         count, nbytes = sent(node)
         if count:
-            takes = message_nanoseconds(nbytes, count, target)
+            takes = message_time(node, target)
             free = there[node] = max(free, now) + takes
             messages, sent_bytes, taken = messages + count, sent_bytes + nbytes, taken + takes
         elif node.op.has_kernel and node.op.on_ranks is None:

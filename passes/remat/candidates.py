@@ -58,8 +58,10 @@ def planner_words(name: str) -> str:
     return ": ".join(filter(None, (name, "; ".join(told))))
 
 
-def candidates(problem: Problem) -> list[Order]:
-    """Orders from the fastest to the one with the fewest bytes alive, each with fewer than the one before."""
+def candidates(problem: Problem, most: float = math.inf) -> list[Order]:
+    """Orders from the fastest to the one with the fewest bytes alive, each with fewer than the one before. None but the
+    first is looked for that has more than `most` alive.
+    """
     first = problem.order(problem.first_runs(), 0.0)
     found = [first]
     floor = problem.floor()
@@ -67,7 +69,8 @@ def candidates(problem: Problem) -> list[Order]:
         return found
     walks = max(_LEAST_WALKS, _WORK // len(problem.units))
     distances = _DISTANCES if walks >= _MANY_WALKS else _DISTANCES[: 1 + (walks > _LEAST_WALKS)]
-    step = min(_STEP, (floor / first.peak) ** (2 * len(distances) / walks))
+    highest = min(float(first.peak), most)
+    step = min(_STEP, (floor / highest) ** (2 * len(distances) / walks))
     dear = _DEAR * sum(unit.cost for unit in problem.units)
     by_blocks: list[Order] = []
     if floor < _WORTH_CHAINS * first.peak:
@@ -77,7 +80,7 @@ def candidates(problem: Problem) -> list[Order]:
         count = min(max(walks // _WALKS_A_LIMIT, _FEWEST_LIMITS), _MOST_LIMITS)
         by_blocks = [order.by("blocks") for order in Blocks(chains[0]).orders(count)]
     guides = Segments(problem).guides()
-    limit, middle = float(first.peak), math.sqrt(first.peak * floor)
+    limit, middle = highest, math.sqrt(highest * floor)
     while limit > floor:
         limit = max(limit * (step**_SPARSER if limit > middle else step), floor)
         found_with = {distance: evict(problem, int(limit), distance) for distance in distances}
@@ -91,13 +94,13 @@ def candidates(problem: Problem) -> list[Order]:
         if not tried:
             break
         found += tried
-    found = pareto([*found, *_keeping(problem, pareto(found), walks), *by_blocks])
+    found = pareto([*found, *_keeping(problem, pareto(found), walks, most), *by_blocks])
     return pareto([without_dead_runs(problem, order) for order in found])
 
 
-def _keeping(problem: Problem, orders: Sequence[Order], walks: int) -> list[Order]:
+def _keeping(problem: Problem, orders: Sequence[Order], walks: int, most: float) -> list[Order]:
     """Orders that keep what some of `orders`, the smallest among them, recompute, as far as there is room."""
-    most, least = orders[0].peak, orders[-1].peak
+    most, least = min(float(orders[0].peak), most), orders[-1].peak
     limits = [int(least * (most / max(least, 1)) ** (i / _LIMITS)) for i in range(1, _LIMITS)]
     few = [order for order in orders if len(order.runs) <= _MOST_RUNS * len(problem.units)]
     tight = [order for order in few if order.peak**2 <= most * least] or few[-1:]

@@ -14,6 +14,8 @@ from ..graph.views import base_of
 from ..kernels.cost import node_nanoseconds
 from ..kernels.library_calls import product_by_library
 from ..memory.plan import Plan, can_be_written_over
+from ..ranks.shard_gathers import gathers_shard, prefetched
+from ..ranks.traffic import message_time
 from .problem import Problem, Run, Unit
 
 
@@ -28,6 +30,8 @@ class GraphProblem(Problem):
     graph: Graph = field(kw_only=True)
     nodes: Sequence[Node] = field(kw_only=True)
     values: Sequence[Value] = field(kw_only=True)
+    gathers: bool = field(kw_only=True, default=False)
+    """Whether some units gather what each rank has a shard of."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -136,8 +140,10 @@ def graph_problem(plan: Plan, smallest: int = 64) -> GraphProblem:
     number = {value: i for i, value in enumerate(values)}
     scratch = {block.unit: block.nbytes for block in plan.blocks if block.unit is not None}
     written = _overwriting(plan, nodes)
+    inputs = set(graph.inputs)
     units: list[Unit] = []
     overwritten: list[int] = []
+    any_gathers = False
     for node in nodes:
         bases = dict.fromkeys(views[v].base for v in node.inputs)
         makes = tuple(number[v] for v in node.outputs if v in number)
@@ -146,10 +152,17 @@ def graph_problem(plan: Plan, smallest: int = 64) -> GraphProblem:
             for o, i in _in_place(plan, node).items()
             if node.outputs[o] in number and (base := views[node.inputs[i]].base) in number
         )
-        recomputable = len(makes) == sum(bool(v.type.nbytes) for v in node.outputs) and _may_recompute(node)
+        gathers = gathers_shard(node, inputs)
+        recomputable = len(makes) == sum(bool(v.type.nbytes) for v in node.outputs) and (
+            gathers or _may_recompute(node)
+        )
         reads = tuple(number[b] for b in bases if b in number)
         whole = not node.op.is_region or product_by_library(node, views, plan.target) is not None
         cost = node_nanoseconds(node, plan.target)
+        any_gathers |= gathers
+        if gathers:
+            # No thread computes anything while a message is waited for.
+            cost = plan.threads * message_time(node, plan.target)
         units.append(Unit(cost, reads, makes, scratch.get(node, 0), over, recomputable, whole, node.can_trap))
         overwritten.append(min((written.get(b, len(nodes) + 1) for b in bases), default=len(nodes) + 1))
     lasting = frozenset(number[v] for v in graph.outputs if v in number)
@@ -157,7 +170,9 @@ def graph_problem(plan: Plan, smallest: int = 64) -> GraphProblem:
     indices = (views[n.inputs[1]].base for n in nodes if n.op.family == "indexing")
     fixed = frozenset(number[base] for base in indices if base in number)
     sizes = [v.type.nbytes for v in values]
-    return GraphProblem(units, sizes, lasting, overwritten, fixed, smallest, graph=graph, nodes=nodes, values=values)
+    found = GraphProblem(units, sizes, lasting, overwritten, fixed, smallest, graph=graph, nodes=nodes, values=values)
+    found.gathers = any_gathers
+    return found
 
 
 def _in_place(plan: Plan, node: Node) -> dict[int, int]:
@@ -221,7 +236,7 @@ class _Realizer:
             else:
                 self.current.update(zip(node.outputs, copied.outputs))
         outputs = [self.current.value(v) for v in graph.outputs]
-        return self.b.graph(outputs, graph.aliases, graph.output_names)
+        return prefetched(self.b.graph(outputs, graph.aliases, graph.output_names))
 
     def part(self, node: Node, run: Run) -> None:
         """The part of a region that makes what is wanted of it."""

@@ -12,6 +12,7 @@ from ...ir import Graph, Node
 from ..graph.structural_key import attr_key
 from ..kernels.cost import iterations, node_nanoseconds
 from ..memory.plan import Plan, plan
+from ..ranks.traffic import traffic
 from ..tiling.batch import SmallerTile
 from ..tiling.parallel_loops import parallel_iterations
 from .candidates import candidates, pareto
@@ -86,7 +87,7 @@ class _Source:
     def __post_init__(self) -> None:
         self.problem = graph_problem(self.base)
         time = sum(node_nanoseconds(node, self.base.target) for node in self.base.graph.nodes)
-        self.time = time + _barrier_time(self.base)
+        self.time = time + _barrier_time(self.base) + _waiting_time(self.base)
         self.flops = recompute_flops(self.base.graph)
         self.loops = {
             node: self._frontier(body, self._copies(node))
@@ -110,13 +111,14 @@ class _Source:
             self.known[key] = Frontier(body, copies=copies, nested=True, known=self.known)
         return self.known[key]
 
-    def candidates(self, time: float) -> list[_Candidate]:
-        """Orders worth looking at; their costs are those beyond a plan that takes `time`."""
+    def candidates(self, time: float, most: int) -> list[_Candidate]:
+        """Orders worth looking at; their costs are those beyond a plan that takes `time` and has `most` bytes alive."""
         found: list[_Candidate] = []
         for bodies in self._choices_of_bodies():
             problem, cost = self._with_bodies(bodies)
             more = {node: self.loops[node].more_flops(k) for node, k in bodies.items()}
-            for order in candidates(problem):
+            # All that is gathered once and kept may be many times what is alive where it is gathered again.
+            for order in candidates(problem, most if problem.gathers else math.inf):
                 added = max(order.cost + cost + self.time - time, 0.0)
                 flops = self.flops + problem.recompute_flops(order.runs, more)
                 found.append(_Candidate(self, order, bodies, added, flops))
@@ -195,6 +197,13 @@ def _barrier_time(plan: Plan) -> float:
     return plan.threads * plan.target.barrier_ns * count
 
 
+def _waiting_time(plan: Plan) -> float:
+    """Nanoseconds of one core that workers lose as they wait for messages."""
+    if all(node.op.on_ranks is None for node in plan.graph.nodes):
+        return 0.0
+    return plan.threads * traffic(plan.graph, plan.threads, plan.target).exposed_nanoseconds
+
+
 def _barriers(body: Plan) -> int:
     """The barriers of an iteration whose units workers share."""
     inside = (iterations(n) * max(map(_barriers, bodies)) for n, bodies in body.bodies.items())
@@ -250,7 +259,7 @@ class Frontier:
         sources = [_Source(name, p, self.copies, self.nested, self.known) for name, p in plans]
         first, self.time = sources[0], sources[0].time
         unbounded = first.problem.order(first.problem.first_runs(), 0.0)
-        found = [c for source in sources for c in source.candidates(self.time)]
+        found = [c for source in sources for c in source.candidates(self.time, unbounded.peak)]
         start = _Candidate(first, unbounded, dict.fromkeys(first.loops, 0), 0.0, first.flops)
         self.orders = _rising([start, *pareto(found)])
 

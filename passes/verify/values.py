@@ -11,7 +11,8 @@ from ...ir import Array, Graph, Node, Value
 from ...ir.op import TypeRuleError
 from .errors import PlanVerificationError, describe
 
-_OF_THE_PLAN = "in_turn"
+_OF_THE_PLAN = ("in_turn", "tag")
+"""Attributes that say how something is computed: a message that is sent again has another tag."""
 
 
 class Numbering:
@@ -123,7 +124,7 @@ def _check_types(loop: Node) -> None:
 
 def _attrs(node: Node) -> Any:
     """The attributes that say what a node computes, but for its graphs."""
-    found = ((name, value) for name, value in sorted(node.attrs.items()) if name != _OF_THE_PLAN)
+    found = ((name, value) for name, value in sorted(node.attrs.items()) if name not in _OF_THE_PLAN)
     return tuple((name, attr_term(value)) for name, value in found if not isinstance(value, Graph))
 
 
