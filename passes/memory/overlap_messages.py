@@ -48,9 +48,17 @@ class _Order:
         for node, sources in self.before.items():
             for source in dict.fromkeys(sources):
                 self.behind[source].append(node)
-        inputs = set(graph.inputs)
-        self.gathers = deque(n for n in graph.nodes if n.op is collectives.start_gather and n.inputs[0] in inputs)
+        self.sent_first: dict[Value, Sequence[Node]] = dict.fromkeys(graph.inputs, ())
+        """Of inputs, and of copies of these to a bucket: what makes them."""
+        for node in graph.nodes:
+            if (node.op.is_view or node.op.only_moves) and node.inputs and set(node.inputs) <= self.sent_first.keys():
+                made = dict.fromkeys(other for v in node.inputs for other in self.sent_first[v])
+                self.sent_first[node.output] = (*made, node)
+        self.gathers = deque(
+            n for n in graph.nodes if n.op is collectives.start_gather and n.inputs[0] in self.sent_first
+        )
         self.of_input = set(self.gathers)
+        self.of_input.update(node for gather in self.gathers for node in self.sent_first[gather.inputs[0]])
         self.place = {node: i for i, node in enumerate(graph.nodes)}
         self.waiting = {node: len(set(sources)) for node, sources in self.before.items()}
         self.ready = [self.place[n] for n in graph.nodes if not self.waiting[n] and n not in self.of_input]
@@ -59,6 +67,7 @@ class _Order:
         self.under_way: deque[Node] = deque()
         """What has begun, and is not waited for yet: the oldest first."""
         self.urgent: set[Node] = set()
+        self.early: dict[Node, bool] = {}
         self.held: dict[Node, Node] = {}
         """What waits for it, and could run."""
 
@@ -118,12 +127,14 @@ class _Order:
     def _prefetch(self) -> None:
         """Ask for the next parameter."""
         if self.gathers:
-            self._emit(self.gathers.popleft())
+            gather = self.gathers.popleft()
+            for node in (*self.sent_first[gather.inputs[0]], gather):
+                self._emit(node)
 
     def _is_early(self, node: Node) -> bool:
         """Whether a node leads to a message and costs next to nothing itself."""
-        if node.op in _BEGINNING:
-            return True
-        return (node.op.is_view or node.op.only_moves) and any(
-            reader.op in _BEGINNING for value in node.outputs for reader in self.readers[value]
-        )
+        if node not in self.early:
+            moves = node.op.is_view or node.op.only_moves
+            readers = [reader for value in node.outputs for reader in self.readers[value]] if moves else []
+            self.early[node] = node.op in _BEGINNING or any(map(self._is_early, readers))
+        return self.early[node]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +13,7 @@ from ...ir.ops import elementwise as ew
 from ...ir.types import INT64
 from ..graph.rewrite import Pass
 from ..target import DEFAULT_TARGET, Target
+from .buckets import buckets, message_nanoseconds
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class LowerCollectives(Pass):
     2, 4, ..., or each rank adds up its part of the array and all gather these, whichever takes less time by the latency
     and the bandwidth of the target. A sum of two is the same on both, so both ways give the same bits.
 
-    Arrays that are small beside the latency travel together: sums in one bucket that wait for the same sums before
-    them. Known elsewhere as gradient bucketing, recursive doubling, and Rabenseifner's algorithm.
+    Arrays that are small beside the latency travel together, in `buckets`. Known elsewhere as gradient bucketing,
+    recursive doubling, and Rabenseifner's algorithm.
     """
 
     in_bodies: ClassVar[bool] = False
@@ -42,28 +43,46 @@ class _Messages:
         self.b = Builder()
         self.new: dict[Value, Value] = {v: self.b.input(v.type, v.name) for v in graph.inputs}
         self.tags = 0
-        self.bucket_of = {node: bucket for bucket in _buckets(graph, target) for node in bucket}
+        self.bucket_of = {node: bucket for bucket in buckets(graph, target) for node in bucket}
+        self.sent = 0
+        """Buckets that have begun."""
 
     def emit(self) -> Graph:
         graph, b, new = self.graph, self.b, self.new
-        waiting: dict[int, int] = {}
-        # A bucket begins where its last term is there; what reads a sum of it before that waits.
         held: list[Node] = []
         for node in graph.nodes:
-            if not all(v in new for v in node.inputs):
+            sent = self.sent
+            if not self._placed(node):
                 held.append(node)
-                continue
-            bucket = self.bucket_of.get(node)
-            if bucket is None:
-                self._copy(node)
-                continue
-            waiting[id(bucket)] = waiting.get(id(bucket), 0) + 1
-            if waiting[id(bucket)] == len(bucket):
-                self._sum(bucket)
-                held = self._released(held, waiting)
-        assert not held, "sums of one bucket wait for each other"
+            elif self.sent > sent:
+                held = self._released(held)
+        assert not held, "messages of one bucket wait for each other"
         outputs = [self._own(new[v]) for v in graph.outputs]
         return b.graph(outputs, graph.aliases, graph.output_names)
+
+    def _placed(self, node: Node) -> bool:
+        """Whether a node needs no more looking at: it is in the new graph, or in a bucket, which begins where all that
+        it sends is there. What reads an output of the bucket before that waits.
+        """
+        if all(v in self.new for v in node.outputs):
+            return True
+        if not all(v in self.new for v in node.inputs):
+            return False
+        bucket = self.bucket_of.get(node)
+        if bucket is None:
+            self._copy(node)
+        elif all(v in self.new for other in bucket for v in other.inputs):
+            self._send(bucket)
+            self.sent += 1
+        return True
+
+    def _released(self, held: list[Node]) -> list[Node]:
+        """What still waits, after all is placed that is ready."""
+        while True:
+            left = [node for node in held if not self._placed(node)]
+            if len(left) == len(held):
+                return left
+            held = left
 
     def _own(self, x: Value) -> Value:
         """In the canonical form of graphs no output is a view, or an input. On a GPU none is what a message brought
@@ -84,21 +103,6 @@ class _Messages:
 
     def _reshaped(self, x: Value, shape: tuple[int, ...]) -> Value:
         return x if x.type.shape == shape else movement.reshape(self.b, x, shape=shape)
-
-    def _released(self, held: list[Node], waiting: dict[int, int]) -> list[Node]:
-        """Append what waited, as far as it is ready; returns what still waits."""
-        left: list[Node] = []
-        for node in held:
-            bucket = self.bucket_of.get(node)
-            if not all(v in self.new for v in node.inputs):
-                left.append(node)
-            elif bucket is None:
-                self._copy(node)
-            else:
-                waiting[id(bucket)] = waiting.get(id(bucket), 0) + 1
-                if waiting[id(bucket)] == len(bucket):
-                    self._sum(bucket)
-        return left
 
     def _copy(self, node: Node) -> None:
         b, inputs = self.b, [self.new[v] for v in node.inputs]
@@ -154,11 +158,49 @@ class _Messages:
         spread = OPS["broadcast"](b, all_came, shape=x.type.shape, axes=())
         return ew.select(b, spread, x, b.full_like(x, 0))
 
+    # ---- buckets
+
+    def _send(self, bucket: Sequence[Node]) -> None:
+        self.b.origin = bucket[-1].origin
+        op = bucket[0].op
+        if op is collectives.all_gather:
+            self._gather_together(bucket)
+        elif op is collectives.reduce_scatter:
+            self._scatter_together(bucket)
+        else:
+            self._sum(bucket)
+
+    def _gather_together(self, bucket: Sequence[Node]) -> None:
+        """One message has what a rank has of all arrays, one after the other: a row of what is received."""
+        b, ranks = self.b, bucket[0].attrs["ranks"]
+        mine = [self._flat(node) for node in bucket]
+        every = self._gathered(OPS["concatenate"](b, *mine, axis=0), ranks)
+        rows = movement.reshape(b, every, shape=(ranks, every.type.size // ranks))
+        for node, first, last in _places(bucket, [x.type.size for x in mine]):
+            part = ew.copy(b, OPS["slice"](b, rows, **movement.slice_along(rows.type.shape, 1, first, last)))
+            self.new[node.output] = self._reshaped(part, node.output.type.shape)
+
+    def _scatter_together(self, bucket: Sequence[Node]) -> None:
+        """One message to a rank has its parts of all arrays, one after the other."""
+        b, ranks = self.b, bucket[0].attrs["ranks"]
+        parts = [movement.reshape(b, x, shape=(ranks, x.type.size // ranks)) for x in map(self._flat, bucket)]
+        rows = OPS["concatenate"](b, *parts, axis=1)
+        sent = movement.reshape(b, rows, shape=(rows.type.size,))
+        every, length = self._finished("start_exchange", sent, ranks), rows.type.shape[1]
+        for node, first, last in _places(bucket, [x.type.shape[1] for x in parts]):
+            # The sum of each is made where it is read.
+            terms = [_rows(b, every, r * length + first, r * length + last) for r in range(ranks)]
+            self.new[node.output] = self._reshaped(_tree(b, terms), node.output.type.shape)
+
+    def _flat(self, node: Node) -> Value:
+        """What a node of a bucket sends, as a vector."""
+        x = self._dense(self.new[node.inputs[0]])
+        return self._reshaped(x, (x.type.size,))
+
     # ---- sums
 
     def _sum(self, bucket: Sequence[Node]) -> None:
         b = self.b
-        b.origin = bucket[-1].origin
         ranks = bucket[0].attrs["ranks"]
         terms = [self._dense(self.new[node.inputs[0]]) for node in bucket]
         if ranks == 1:
@@ -194,6 +236,14 @@ class _Messages:
         return self._reshaped(_rows(b, every, 0, size), x.type.shape)
 
 
+def _places(bucket: Sequence[Node], sizes: Sequence[int]) -> Iterator[tuple[Node, int, int]]:
+    """Nodes whose arrays have so many elements, with the first one of each in a row of all, and the one behind it."""
+    first = 0
+    for node, size in zip(bucket, sizes):
+        yield node, first, first + size
+        first += size
+
+
 def _rows(b: Builder, x: Value, first: int, last: int) -> Value:
     if first == 0 and last == x.type.shape[0]:
         return x
@@ -206,41 +256,9 @@ def _tree(b: Builder, terms: Sequence[Value]) -> Value:
     return terms[0]
 
 
-def message_nanoseconds(nbytes: float, messages: int, target: Target) -> float:
-    """Time of messages of a rank, one after the other."""
-    return messages * target.rank_latency_ns + nbytes / target.rank_bytes_per_ns
-
-
 def _prefers_swaps(type: ArrayType, ranks: int, target: Target) -> bool:
     """Whether a sum takes less time by swaps of the whole than by parts."""
     rounds = int(math.log2(ranks))
     swaps = message_nanoseconds(rounds * type.nbytes, rounds, target)
     parts = message_nanoseconds(2 * (ranks - 1) / ranks * type.nbytes, 2 * (ranks - 1), target)
     return swaps <= parts
-
-
-_WORTH_ITS_OWN = 16
-"""An array whose bytes take so many times the latency is sent by itself: to copy it into a bucket saves too little."""
-
-
-def _buckets(graph: Graph, target: Target) -> list[list[Node]]:
-    """The sums that travel together, in the order of the graph."""
-    alone = _WORTH_ITS_OWN * target.rank_latency_ns * target.rank_bytes_per_ns
-    level: dict[Value, int] = dict.fromkeys(graph.inputs, 0)
-    open_buckets: dict[tuple[object, ...], list[Node]] = {}
-    found: list[list[Node]] = []
-    for node in graph.nodes:
-        now = max((level[v] for v in node.inputs), default=0)
-        level.update(dict.fromkeys(node.outputs, now + (node.op.on_ranks is not None)))
-        if node.op is not collectives.all_reduce:
-            continue
-        if node.output.type.nbytes >= alone:
-            found.append([node])
-            continue
-        key = (now, node.attrs["ranks"], node.output.type.dtype)
-        bucket = open_buckets.get(key)
-        if bucket is None or sum(n.output.type.nbytes for n in bucket) >= alone:
-            bucket = open_buckets[key] = []
-            found.append(bucket)
-        bucket.append(node)
-    return found

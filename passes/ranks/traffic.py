@@ -8,7 +8,7 @@ from ...ir import Graph, Node
 from ...ir.ops import collectives
 from ..kernels.cost import node_nanoseconds
 from ..target import Target
-from .lower_collectives import message_nanoseconds
+from .buckets import message_nanoseconds
 
 
 @dataclass(frozen=True)
