@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
+import numpy as np
+
+from ...ir import is_float
 from ..ranks import RanksError
 from ..ranks.ranks import is_of_all
 from ..saving.checkpoint_file import CheckpointError, check_savable
@@ -72,10 +75,14 @@ class Saves:
 
     def save_before(self, error: BaseException) -> None:
         """Save before `error` ends the run, and note with it what came of that. Nothing is saved where no step
-        was done, nor where a rank may be alone with the error: all save together.
+        was done, nor where a rank may be alone with the error: all save together; nor what is not finite, over what
+        was.
         """
         together = self._step.ranks.size == 1 or (is_of_all(error) and not isinstance(error, RanksError))
         if self.nothing_to_save or not together or isinstance(error, CheckpointError):
+            return
+        if isinstance(error, FloatingPointError) and not self._is_finite():
+            error.add_note(f"what was trained is not finite any more: {self._path} is as it was before")
             return
         try:
             self.save_at_last()
@@ -83,6 +90,12 @@ class Saves:
             error.add_note(str(failure))
         else:
             error.add_note(f"what was trained was saved in {self._path}")
+
+    def _is_finite(self) -> bool:
+        """Whether all that the step holds is, on all ranks."""
+        held = map(np.asarray, self._step._carried())
+        mine = all(np.isfinite(array).all() for array in held if is_float(array.dtype))
+        return all(self._step.ranks.gather(bool(mine)))
 
     def _save(self) -> None:
         # Rank 0 writes what it says; what the others say may differ in seconds.

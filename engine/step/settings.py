@@ -20,7 +20,11 @@ _MOST_STEPS = 2**48
 """More updates than any run can do: at a microsecond each they take nine years."""
 
 _RATE = "the learning rate"
-_UNSAID = {"precision": repr("fp32"), "loss_scaling": repr(None)}
+_UNSAID = {
+    "precision": repr("fp32"),
+    "loss_scaling": repr(None),
+    "parts": "none, as of a step without ranks, whose sums over the batch have another order",
+}
 """Of a step whose settings do not say it."""
 _OF_NO_BITS = ("diagnose", "check_finite")
 _LONGEST = 1000

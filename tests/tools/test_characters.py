@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import gradloom as gl
 import numpy as np
 import pytest
+from gradloom.engine.fit import first_bad_step
 from gradloom.engine.saving.checkpoint_file import CheckpointError, arrays_and_metadata, save_arrays
 from gradloom.tools import train_characters as command
 from gradloom.tools.cli import main
@@ -185,6 +186,27 @@ def test_a_resumed_run_ends_with_the_same_bits(settings, tmp_path):
     whole.step.save(path)
     with pytest.raises(CommandError, match=f"is no checkpoint of the recipe {settings.name}"):
         train_characters(TEXT, kind, resume=path)
+
+
+@of_each_kind
+def test_a_loss_that_is_not_finite_ends_the_run_with_what_made_it(settings, tmp_path):
+    path = str(tmp_path / "run.safetensors")
+    with pytest.raises(FloatingPointError, match=r"the loss of step \d+ is (nan|inf): .*; the step is as it was") as raised:
+        train_characters(TEXT, replace(settings, lr=1e36, warm_up=1), 40, out=path)
+    assert raised.value.__notes__ == [f"what was trained was saved in {path}"]
+    arrays, metadata = arrays_and_metadata(path)
+    assert settings.name in metadata
+    assert all(np.isfinite(array).all() for array in arrays.values())
+
+
+def test_what_is_not_finite_is_not_saved_over_what_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(first_bad_step, "_MOST_BYTES", 0)  # as of a model too large to be copied
+    path = tmp_path / "run.safetensors"
+    path.write_bytes(b"what was there")
+    with pytest.raises(FloatingPointError, match="check_finite=True") as raised:
+        train_characters(TEXT, replace(TINY, lr=1e36, warm_up=1), 40, out=str(path))
+    assert raised.value.__notes__ == [f"what was trained is not finite any more: {path} is as it was before"]
+    assert path.read_bytes() == b"what was there"
 
 
 def test_a_run_of_minutes_is_the_run_of_as_many_steps():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
@@ -14,6 +15,8 @@ import numpy as np
 
 from ...engine import nn, optim
 from ...engine.data.batches import share_of
+from ...engine.data.loader import Loader
+from ...engine.fit.first_bad_step import FirstBadStep
 from ...engine.fit.interruptions import Interruptions
 from ...engine.fit.meetings import Meetings
 from ...engine.fit.saves import Saves
@@ -383,6 +386,16 @@ def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+class _Batches(Loader):
+    """The batches of a run, to be given again from one on, each with its learning rate."""
+
+    def __init__(self, run: _Run) -> None:
+        self._run = run
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[dict[str, Array]]:
+        return map(self._run.prepared, itertools.count(start))
+
+
 class _Run:
     def __init__(
         self,
@@ -416,11 +429,13 @@ class _Run:
         step, saves = self.trained.step, self.saves
         # What judges is alone between its batches: other ranks may have one more.
         check = self.interruptions.check if self.ranks.size == 1 else lambda: None
+        why = FirstBadStep(step, _Batches(self))
         try:
             self._meet()
+            why.begin(0, step.steps)
             settled = math.inf if self.steps is not None else self._time_to_settle()
             while self.steps is None or step.steps < self.steps:
-                value = self._one_step()
+                value = self._one_step(why)
                 held_out, settles, saves_now = None, False, False
                 if self.meetings.is_due():
                     saves_now = self._meet()
@@ -432,6 +447,7 @@ class _Run:
                     most = None if step.steps == self.steps else _MOST_BATCHES
                     held_out = self.trained.held_out(most, check)
                     saves_now = step.steps < self.steps
+                    why.begin(0, step.steps)
                 if saves and saves_now:
                     saves.save()
                 self.on_progress(Progress(step.steps, self.steps, value, held_out, time.perf_counter() - self.began))
@@ -455,14 +471,23 @@ class _Run:
             raise of_all(KeyboardInterrupt())
         return agreed.saves
 
-    def _one_step(self) -> float:
+    def _one_step(self, why: FirstBadStep) -> float:
+        number = self.trained.step.steps
+        batch = self.prepared(number)
+        value = float(self.trained.step(batch))
+        if not math.isfinite(value):
+            raise of_all(FloatingPointError(f"the loss of step {number + 1} is {value}: {why.explain(number, batch)}"))
+        return value
+
+    def prepared(self, number: int) -> dict[str, Array]:
+        """This rank's share of the batch of the step with this number, from 0, whose learning rate is set."""
         step, settings = self.trained.step, self.settings
-        batch = self.trained.corpus.batch(settings.batch_size, settings.seed, step.steps)
+        batch = self.trained.corpus.batch(settings.batch_size, settings.seed, number)
         mine = share_of(self.ranks, settings.batch_size)
         # Until the number of steps is known, that of a run which still is in its first quarter.
-        steps = self.steps or _QUARTER * (step.steps + 1)
-        step.learning_rate = settings.optimizer(steps).learning_rate(step.steps)
-        return float(step({name: tokens[mine] for name, tokens in batch.items()}))
+        steps = self.steps or _QUARTER * (number + 1)
+        step.learning_rate = settings.optimizer(steps).learning_rate(number)
+        return {name: tokens[mine] for name, tokens in batch.items()}
 
     def _time_to_settle(self) -> float:
         """When a quarter of the time for steps is over, after what the evaluations will take."""

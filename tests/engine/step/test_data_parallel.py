@@ -74,6 +74,17 @@ def test_what_four_ranks_saved_two_go_on_with(tmp_path: Path):
     assert digest(gl.ranks.one(), first=10, load=tmp_path / "saved.safetensors") == found[0]
 
 
+def test_a_run_that_goes_on_with_ranks_or_without_them_is_told_of_other_bits(tmp_path: Path):
+    batch, path = {"x": np.ones((8, 12), np.float32), "y": np.zeros(8, np.int64)}, tmp_path / "saved.safetensors"
+    alone = gl.compile_step(nn.Linear(12, 5), plain_loss, gl.optim.SGD(0.1), batch)
+    shared = gl.compile_step(nn.Linear(12, 5), plain_loss, gl.optim.SGD(0.1), batch, ranks=gl.ranks.one())
+    none = "none, as of a step without ranks, whose sums over the batch have another order"
+    for before, after, said in ((alone, shared, f"parts: {none} before, 8 now"), (shared, alone, f"8 before, {none}")):
+        before.save(path)
+        with pytest.warns(gl.CheckpointWarning, match=f"other settings, so training goes on to other bits\n.*{said}"):
+            after.load(path)
+
+
 def test_shards_are_as_many_times_smaller_and_change_no_bit():
     expected = digest(gl.ranks.one(), steps=3)
     assert digest(gl.ranks.one(), steps=3, shard="parameters") == expected
