@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ import numpy as np
 
 from ...ir import ArrayType, Value, is_float
 from ...ir.ops import collectives
+from ...passes.memory.plan import Plan
 from ...passes.ranks.shares import Shares, varies
 from .. import array_api as xp
 from ..optim import Optimizer
@@ -103,6 +105,15 @@ class DataParallel:
             return type
         return replace(type, shape=(length // into, *type.shape[1:]))
 
+    def cuts(self, types: Sequence[ArrayType]) -> tuple[int, list[ArrayType], list[ArrayType]]:
+        """The length of the whole batch, and the types of its leaves as a rank is given them, and as a part has them.
+
+        Raises `ShapeError` where it does not fall into the parts.
+        """
+        length = self.length(types)
+        of_rank, of_part = ([self.cut(t, length, into) for t in types] for into in (self.ranks, self.parts))
+        return length, of_rank, of_part
+
     def shares(self, types: Sequence[ArrayType], length: int, first: int) -> Shares:
         """Which inputs have rows, of leaves from input `first` on."""
         leaves = tuple(first + i for i, t in enumerate(types) if t.shape and t.shape[0] == length)
@@ -120,6 +131,13 @@ class DataParallel:
         """The key of a part for that of the step: it depends on the number of the part, not on who computes it."""
         number = trace.emit_node(collectives.rank_index, ranks=self.parts).output
         return key + Tracer(trace, number) * _NEXT_PART
+
+
+def check_same_program(ranks: Ranks | None, plan: Plan) -> None:
+    """Raise `RanksError` on all ranks where they do not have the same program."""
+    if ranks is not None:
+        text = f"{plan.arena_bytes}\n{plan.graph}"
+        ranks.agree(hashlib.sha256(text.encode()).hexdigest(), "graph")
 
 
 class PartSums:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import optree
 
 from ...ir import Array, Graph
 from ...passes.budget import StepPlanner
+from ...passes.ranks.shares import Shares
 from ...passes.remat.frontier import Choice
 from ...runtime.backend import Program
+from .. import array_api as xp
 from ..compile.compile_progress import compile_phase, compile_progress
 from ..compile.programs import Programs, Shape
 from ..nn import Module
@@ -23,6 +25,7 @@ from ..tracing.frozen_draws import warn_of_draws
 from ..tracing.precisions import stored_dtype
 from ..tracing.tracer import Trace, Tracer
 from .buckets import Bucket, Buckets
+from .data_parallel import DataParallel, PartSums, check_same_program
 from .leaves import flattened, leaf_input, leaf_type
 from .loss_scaling import LossScaling
 from .narrow_kept import narrow_kept
@@ -47,6 +50,8 @@ class GradientGraph:
     """In how many parts the batch runs."""
     prints: Prints
     """What is printed after a run; what it needs are the last outputs."""
+    shares: Shares | None = None
+    """How ranks share the batch: the graph is that of one part of it then."""
 
 
 def trace_gradients(
@@ -59,19 +64,32 @@ def trace_gradients(
     precision: str,
     loss_scaling: LossScaling | None,
     warned: set[str],
+    ranks: DataParallel | None = None,
 ) -> GradientGraph:
     """Trace the loss and its gradients as `trace_step` does, and nothing behind them."""
-    tracer = StepTracer(model, loss_fn, optimizer, train, precision, loss_scaling)
+    cut, held = (None, None) if ranks is None else (ranks.shards, ranks.parameter_shards)
+    tracer = StepTracer(model, loss_fn, optimizer, train, precision, loss_scaling, cut, held)
     names, leaves, tree = flattened(batch, "batch")
-    types = [leaf_type(name, leaf) for name, leaf in zip(names, leaves)]
+    types = given = [leaf_type(name, leaf) for name, leaf in zip(names, leaves)]
+    length = 0
+    if ranks is not None:
+        length, given, types = ranks.cuts(types)
     parts = parts_of(types, accumulate)
     with warn_of_draws(warned, model, loss_fn), Trace() as trace:
         inputs = tracer.inputs(trace)
         parameters = inputs.parameters
         first = len(trace.builder.inputs)
         arrays = [leaf_input(trace, leaf, t, name) for name, leaf, t in zip(names, leaves, types)]
-        with random.key(inputs.key + inputs.step), in_parts(parts):
-            total = tracer.differentiate(trace, inputs, optree.tree_unflatten(tree, arrays))
+        key = inputs.key + inputs.step
+        shared = None if ranks is None else (ranks.ranks, ranks.parts)
+        with random.key(key if ranks is None else ranks.key(trace, key)), in_parts(parts, shared):
+            scale = 1 if ranks is None else 1 / ranks.parts
+            total = tracer.differentiate(trace, inputs, optree.tree_unflatten(tree, arrays), scale=scale)
+        if ranks is not None:
+            sums, shapes = PartSums(ranks, trace, arrays, length), [p.type.shape for _, p in tracer.trained]
+            # Of a parameter that lies in shards it is that of what was gathered, in one row.
+            whole = [None if g is None else xp.reshape(sums.sum(g), s) for g, s in zip(total.gradients, shapes)]
+            total = replace(total, gradients=whole)
         values = {name: value for (name, _), value in zip(tracer.parameters, parameters)}
         read = {name: gradient for (name, _), gradient in zip(tracer.trained, total.gradients)}
         outputs = [trace.full(0, values[n].shape, values[n].dtype) if g is None else g for n, g in read.items()]
@@ -81,7 +99,8 @@ def trace_gradients(
         kept = stored_dtype(precision, "kept")
         if kept is not None:
             graph = narrow_kept(graph, range(first, len(graph.inputs)), kept)
-        return GradientGraph(graph, tuple(read), first, parts, prints)
+        shares = None if ranks is None else ranks.shares(given, length // ranks.ranks, first)
+        return GradientGraph(graph, tuple(read), first, parts, prints, shares)
 
 
 _Program = tuple[GradientGraph, Program]
@@ -108,7 +127,8 @@ class Gradients:
         if found is None:
             found = self._add(key, self._traced([a.shape for a in arrays]))
         traced, program = found
-        program.run(arrays if fit is None else fit.arrays(arrays), first_input=traced.first)
+        with step.ranks.waiting("the gradients"):
+            program.run(arrays if fit is None else fit.arrays(arrays), first_input=traced.first)
         places = range(len(traced.names), len(traced.graph.outputs))
         shown = [program.output_in_arena(i) for i in places]
         if fit is None:
@@ -124,7 +144,8 @@ class Gradients:
         train, precision = options.get("train"), step._precision_for(shapes)
         of_step = step._model, step._loss_fn, step._optimizer
         compile_phase("tracing")
-        return trace_gradients(*of_step, batch, parts, train, precision, options.get("loss_scaling"), step._warned)
+        scaling, ranks = options.get("loss_scaling"), options.get("ranks")
+        return trace_gradients(*of_step, batch, parts, train, precision, scaling, step._warned, ranks)
 
     def _padded_program(self, bucket: Bucket[GradientGraph]) -> _Program:
         return self._programs.get(bucket.key) or self._add(bucket.key, bucket.traced)
@@ -133,10 +154,11 @@ class Gradients:
         step = self._step
         with compile_progress("the gradients of the step"):
             compile_phase("planning")
-            planner = StepPlanner(traced.graph, step._threads, traced.parts, False, step._target)
+            planner = StepPlanner(traced.graph, step._threads, traced.parts, False, step._target, shares=traced.shares)
             planned = self._chosen(planner).plan
+            check_same_program(step._ranks, planned)
             compile_phase("kernels")
-            program = step._backend.build(planned, step._live.arena_for(planned))
+            program = step._backend.build(planned, step._live.arena_for(planned), step.ranks)
         step._live.add_user(program)
         for i, array in enumerate(step._carried()):
             program.bind_input(i, array)

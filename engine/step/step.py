@@ -39,7 +39,7 @@ from ..tracing.tracer import located
 from .batch_type import BatchType
 from .buckets import Bucket, Buckets, Fit
 from .budget import Budget
-from .data_parallel import DataParallel
+from .data_parallel import DataParallel, check_same_program
 from .export_onnx import export_onnx
 from .gradients import Gradients
 from .host_memory import ANY_HOST_MEMORY, HostMemory
@@ -168,8 +168,7 @@ class Step(StepArrays):
         batch = ", ".join(f"{name} {type}" for name, type in planned.traced.batch)
         with self._ranks.waiting(f"the others to be given {batch} too"):
             self._ranks.agree(batch, "batch")
-            text = f"{planned.plan.arena_bytes}\n{planned.plan.graph}"
-            self._ranks.agree(hashlib.sha256(text.encode()).hexdigest(), "graph")
+            check_same_program(self._ranks, planned.plan)
 
     def _check_start(self, digest: Any) -> None:
         """Raise `RanksError` on all ranks where they do not begin with the same numbers: `digest` is of parameters that
@@ -420,12 +419,10 @@ class Step(StepArrays):
         compute them: with its draws, of the whole batch, before clipping. Zeros for what the loss does not read.
 
         Nothing is updated, no running statistic either. The program is compiled when it is first called, and works in
-        the step's arena. Raises `MemoryBudgetError` where it does not fit the budget of the step, and for a batch what
-        a step raises.
+        the step's arena. Ranks call it together, each with its rows, and get the same: gradients of the batch of all.
+
+        Raises `MemoryBudgetError` where it does not fit the budget of the step, and for a batch what a step raises.
         """
-        if self._ranks is not None:
-            how = "compile a step without ranks, and take up step.parameters() by set_parameters"
-            raise NotImplementedError(located(f"step.gradients of a step with ranks: {how}"))
         arrays = dense_arrays(self._batch_type.leaves(batch), lambda: self._batch_type.names, self._backend.of_device)
         key = tuple([(a.shape, a.dtype) for a in arrays])
         with self._current().running() as live:

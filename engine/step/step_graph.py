@@ -195,9 +195,7 @@ def trace_step(
     types = given = [leaf_type(name, leaf) for name, leaf in zip(names, leaves)]
     length = 0
     if ranks is not None:
-        length = ranks.length(types)
-        given = [ranks.cut(t, length, ranks.ranks) for t in types]
-        types = [ranks.cut(t, length, ranks.parts) for t in types]
+        length, given, types = ranks.cuts(types)
     warn_of_precision(names, types, trainer.parameters, warned)
     accumulate = parts_of(types, accumulate)
     with warn_of_draws(warned, model, loss_fn), Trace() as trace:

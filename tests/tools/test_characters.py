@@ -191,7 +191,8 @@ def test_a_resumed_run_ends_with_the_same_bits(settings, tmp_path):
 @of_each_kind
 def test_a_loss_that_is_not_finite_ends_the_run_with_what_made_it(settings, tmp_path):
     path = str(tmp_path / "run.safetensors")
-    with pytest.raises(FloatingPointError, match=r"the loss of step \d+ is (nan|inf): .*; the step is as it was") as raised:
+    said = r"the loss of step \d+ is (nan|inf): .*; the step is as it was"
+    with pytest.raises(FloatingPointError, match=said) as raised:
         train_characters(TEXT, replace(settings, lr=1e36, warm_up=1), 40, out=path)
     assert raised.value.__notes__ == [f"what was trained was saved in {path}"]
     arrays, metadata = arrays_and_metadata(path)

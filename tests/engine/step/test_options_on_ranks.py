@@ -15,7 +15,7 @@ from mpi_runs import run_program
 from rank_models import ROWS, batch_of, digest, plain_loss
 
 TESTS = Path(__file__).parents[2]
-SCALED = {"precision": "fp16", "loss_scaling": {"init_scale": 2.0**18, "growth_interval": 3}}
+SCALED: Any = {"precision": "fp16", "loss_scaling": {"init_scale": 2.0**18, "growth_interval": 3}}
 
 
 class Layers(nn.Module):
@@ -33,9 +33,14 @@ def diagnosed(ranks: gl.ranks.Ranks, **options: Any) -> Any:
     step = gl.compile_step(
         Layers(), plain_loss, gl.optim.AdamW(1e-2), batch_of(), ranks=ranks, diagnose=True, **options
     )
-    rows = slice(ROWS // ranks.size * ranks.rank, ROWS // ranks.size * (ranks.rank + 1))
-    step({name: array[rows] for name, array in batch_of().items()})
+    step(own_rows(ranks))
     return step
+
+
+def own_rows(ranks: gl.ranks.Ranks) -> dict[str, Any]:
+    """The rows of a rank."""
+    rows = slice(ROWS // ranks.size * ranks.rank, ROWS // ranks.size * (ranks.rank + 1))
+    return {name: array[rows] for name, array in batch_of().items()}
 
 
 def digests(ranks: gl.ranks.Ranks) -> str:
@@ -47,8 +52,12 @@ def digests(ranks: gl.ranks.Ranks) -> str:
         digest(ranks, steps=4, precision={"moments": "bf16"}, shard="state"),
     ]
     for shard in (None, "parameters"):
-        measured = diagnosed(ranks, shard=shard)._measured
-        found.append(hashlib.sha256(repr(measured[1]).encode()).hexdigest())
+        step = diagnosed(ranks, shard=shard)
+        gradients = step.gradients(own_rows(ranks))
+        for name, parameter in step.parameters().items():
+            assert gradients[name].shape == parameter.shape
+        text = repr((step._measured[1], [g.tobytes() for g in gradients.values()]))
+        found.append(hashlib.sha256(text.encode()).hexdigest())
     return " ".join(each[:12] for each in found)
 
 
@@ -119,6 +128,22 @@ def test_a_diagnosis_is_that_of_the_whole_batch():
         for name, value in zip(found.names, values):
             np.testing.assert_allclose(value, of_alone[name], rtol=1e-4, atol=1e-12)
         assert str(step.diagnosis).count("\n") == str(alone.diagnosis).count("\n")
+
+
+def test_gradients_are_those_of_the_whole_batch_and_change_nothing():
+    batch = batch_of()
+    alone = gl.compile_step(Layers(), plain_loss, gl.optim.SGD(0.1), batch)
+    expected = alone.gradients(batch)
+    scaled: Any = {"precision": "fp16", "loss_scaling": 256.0}
+    choices: list[Any] = [{}, {"shard": "parameters"}, {"shard": "state", **scaled}]
+    for options in choices:
+        step = gl.compile_step(Layers(), plain_loss, gl.optim.SGD(0.1), batch, ranks=gl.ranks.one(), **options)
+        before = step.parameters()
+        rtol, atol = (0.05, 1e-3) if "precision" in options else (1e-4, 1e-7)
+        for name, gradient in step.gradients(batch).items():
+            np.testing.assert_allclose(gradient, expected[name], rtol=rtol, atol=atol)
+            assert np.array_equal(step.parameters()[name], before[name])
+        assert step.steps == 0
 
 
 def test_a_unit_is_dead_where_it_is_0_in_all_parts():
