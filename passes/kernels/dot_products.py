@@ -7,6 +7,8 @@ lie along the sum are read as they are instead. Known elsewhere as inner product
 
 from __future__ import annotations
 
+import math
+
 from ...ir import is_float
 from ..graph.views import View
 from ..target import Target
@@ -16,25 +18,30 @@ FEW_ROWS = 4
 """Rows below which a product only waits for its right operand."""
 NARROW = 2
 """Vectors of columns below which lanes of register tiles may be idle."""
-# Additions of a lane to C, at most, one for each section.
-_MOST_CHAIN = 256
+# Vectors of a section of the sum; of a long sum a section has as many as there are sections.
+_SECTION = 256
 # Vectors along the sum for which it is worth adding up the lanes of more results than a vector has.
 _WORTH_ADDING = 8
 # Lines that are read together, at most: prefetchers of the processor follow few.
 _MOST_LINES = 8
 
 
-def is_by_dots(x: View, y: View, section: int, target: Target) -> bool:
-    """Whether the product of x (batch..., m, k) and y (batch..., k, n), whose sums have sections of so many vectors, is
-    made of dot products.
-    """
+def is_by_dots(x: View, y: View, target: Target) -> bool:
+    """Whether the product of x (batch..., m, k) and y (batch..., k, n) is made of dot products."""
     dtype, (m, k), n = x.base.type.dtype, x.shape[-2:], y.shape[-1]
     if target.matmul != "registers" or not is_float(dtype) or x.strides[-1] != 1 or y.strides[-2] != 1:
         return False
     lanes = target.vector_bytes // dtype.itemsize
-    if 0 in (m, n) or not lanes <= k <= _MOST_CHAIN * section * lanes:
+    if 0 in (m, n) or k < lanes:
         return False
     return m < FEW_ROWS or n <= lanes or (n < NARROW * lanes and k >= _WORTH_ADDING * lanes)
+
+
+def section_terms(k: int, lanes: int) -> int:
+    """Terms of a section of a sum of k: neither a lane's chain in a section nor that of sections is longer than the
+    square root of k, or than some hundreds.
+    """
+    return lanes * max(_SECTION, math.isqrt(max(k - 1, 0) // lanes) + 1)
 
 
 def most_dots(m: int, n: int, target: Target) -> tuple[int, int]:

@@ -43,6 +43,10 @@ _ROUNDS = 4
 _MOST_VECTORS = 8
 # Terms of a section there, where the right operand comes from memory: so many rows of it are read side by side.
 _FEW_DEPTH = 16
+# Columns that are swept at once, at least, and second caches that a right operand fills from which on it is swept.
+_LEAST_SWEEP, _SWEPT_PART = 256, 2
+SWEPT_ROWS = 8
+"""Rows of a right operand that are swept at once, where one row is multiplied by it: the terms of a section."""
 # Multiply-adds up to which OpenBLAS has kernels of its own, and the part of the lanes that have columns from which on
 # register tiles are as fast; bytes of a row from which on they are where products are larger.
 _SMALL_WORK = 1_000_000
@@ -93,6 +97,8 @@ class DotTiles:
     A sum of `parts` is added up by their tree for each register tile, in `group_bytes` of scratch: their terms are one
     section.
 
+    Where it is one row, a few rows of the right operand at a time are `swept` from end to end.
+
     Where the product is made of dot products, `dots` are their tiles instead, rows by columns, of `most_dots`.
     """
 
@@ -111,6 +117,7 @@ class DotTiles:
     depth: int = DEPTH
     pairs: bool = False
     parts: int = 1
+    swept: bool = False
     dots: tuple[tuple[int, int], ...] = ()
     most_dots: tuple[int, int] = (0, 0)
 
@@ -179,10 +186,15 @@ def dot_tiles(x: View, y: View, copies: int, target: Target, pairs: bool = False
         section = min(x.shape[-1], cut.depth) * (2 if pairs else dtype.itemsize)
         rows = _even(cut.rows, -(-cut.rows * section // (target.l2_bytes // _BLOCK_PART)))
         cut = replace(cut, rows=rows, down=-(-x.shape[-2] // rows))
-    if is_by_dots(x, y, DEPTH, target):
+    if is_by_dots(x, y, target):
         return _in_dots(cut, x, y, target)
+    swept = parts == 1 and is_by_sweeps(x, y, target)
+    if swept:
+        cut = _in_sweeps(cut, y.shape[-1], target)
     if is_float(dtype) and is_long(x.shape[-2], y.shape[-1], x.shape[-1]):
         cut = replace(cut, group_bytes=target.round_to_line(cut.rows * cut.columns * dtype.itemsize))
+    if swept:
+        return cut
     if pairs:
         return _in_pairs(cut, x, y, target)
     cut = _in_registers(cut, x, y, packs or far, target)
@@ -194,19 +206,24 @@ def dot_tiles(x: View, y: View, copies: int, target: Target, pairs: bool = False
 
 
 def is_faster_by_blas(x: View, y: View, target: Target) -> bool:
-    """Whether BLAS is faster than register tiles, as measured: for one row by a right operand that comes from memory,
-    and where rows of the result leave lanes idle: a small product then, for which it has kernels of its own for long
-    vectors, or one of very few columns.
+    """Whether BLAS is faster than register tiles, as measured: where rows of the result leave lanes idle. It is a small
+    product then, for which it has kernels of its own for long vectors, or one of very few columns.
     """
     (m, k), n, size = x.shape[-2:], y.shape[-1], x.base.type.dtype.itemsize
-    if m == 1 and not is_transposed(y) and n * k * size > target.l3_bytes // 2:
-        return True
     row = n * size
     if not target.masked or row >= NARROW * target.vector_bytes:
         return False
     if m * n * k > _SMALL_WORK:
         return row < _LEAST_BYTES
     return row < _LEAST_PART * -(-row // target.vector_bytes) * target.vector_bytes
+
+
+def is_by_sweeps(x: View, y: View, target: Target) -> bool:
+    """Whether one row is multiplied by a right operand in rows that comes from the last cache or from memory."""
+    (m, k), n, dtype = x.shape[-2:], y.shape[-1], x.base.type.dtype
+    if target.matmul != "registers" or not is_float(dtype) or m != 1 or is_transposed(y):
+        return False
+    return n * dtype.itemsize >= NARROW * target.vector_bytes and n * k * dtype.itemsize > _SWEPT_PART * target.l2_bytes
 
 
 def as_row(x: View, y: View) -> tuple[View, View]:
@@ -320,7 +337,7 @@ def row_tiles(x: View, y: View, height: int, target: Target, pairs: bool = False
     of the worker.
     """
     plain = DotTiles(height, y.shape[1], -(-x.shape[0] // height), 1, 1)
-    if is_by_dots(x, y, DEPTH, target):
+    if is_by_dots(x, y, target):
         return _in_dots(plain, x, y, target)
     if pairs and is_by_pairs(x, y, target):
         return _in_pairs(plain, x, y, target)
@@ -369,6 +386,12 @@ def _in_dots(cut: DotTiles, x: View, y: View, target: Target) -> DotTiles:
     (m, n), most = (x.shape[-2], y.shape[-1]), most_dots(x.shape[-2], y.shape[-1], target)
     rows, columns = {cut.rows, m - (cut.down - 1) * cut.rows}, {cut.columns, n - (cut.across - 1) * cut.columns}
     return replace(cut, dots=dot_shapes(rows, columns, most), most_dots=most)
+
+
+def _in_sweeps(cut: DotTiles, n: int, target: Target) -> DotTiles:
+    """A tile for each core: the longer a row is that is read to its end, the more of it memory sends ahead."""
+    columns = _even(n, min(target.cores, max(1, n // _LEAST_SWEEP)))
+    return replace(cut, columns=columns, across=-(-n // columns), swept=True)
 
 
 def _in_pairs(cut: DotTiles, x: View, y: View, target: Target) -> DotTiles:

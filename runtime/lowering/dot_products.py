@@ -8,7 +8,8 @@ import numpy as np
 
 from ...ir import SHORT_NAMES
 from ...passes.graph.views import View
-from ...passes.kernels.matmul_tiles import DEPTH, DotTiles
+from ...passes.kernels.dot_products import section_terms
+from ...passes.kernels.matmul_tiles import DotTiles
 from ...passes.target import Target
 from .batch_axes import batch_numbers, batch_source
 
@@ -20,13 +21,14 @@ def by_dots(x: View, y: View, cut: DotTiles, added: bool, target: Target) -> tup
     n = y.shape[-1]
     lines = [dtype.itemsize * stride for stride in (x.strides[-2], y.strides[-1])]
     numbers = [m, n, k, *lines, cut.rows, cut.columns, cut.across, cut.down * cut.across, int(added), *cut.most_dots]
-    source = _kernel(dtype, cut.dots, target.vector_bytes)
+    section = section_terms(k, target.vector_bytes // dtype.itemsize)
+    source = _kernel(dtype, cut.dots, section, target.vector_bytes)
     return source, numbers + batch_numbers(len(x.shape) - 2, x, y)
 
 
-def _kernel(dtype: np.dtype[Any], shapes: tuple[tuple[int, int], ...], vector_bytes: int) -> str:
+def _kernel(dtype: np.dtype[Any], shapes: tuple[tuple[int, int], ...], section: int, vector_bytes: int) -> str:
     """One tile of a batch of matrix products. Blocks of rows are walked in blocks of columns, section by section of the
-    sum: a lane adds up at most `DEPTH` terms before they are added to C.
+    sum, of so many terms, before they are added to C.
 
     Args: tile, A, B, C; 4: m, n, k; 7: bytes from row to row of A, from column to column of B; 9: rows and columns of a
     tile, tiles across, tiles of one product; 13: whether C is added to, rows and columns of the largest tile of dot
@@ -65,8 +67,8 @@ def kernel(b):
     right = (columns + word(b, 15) - 1) // word(b, 15)
     widest = (columns + right - 1) // right
     wide = columns - right * (widest - 1)
-    for begin in range(0, k, {DEPTH * lanes}):
-        terms = k - begin if k - begin < {DEPTH * lanes} else i64({DEPTH * lanes})
+    for begin in range(0, k, {section}):
+        terms = k - begin if k - begin < {section} else i64({section})
         more = word(b, 13) if begin == 0 else i64(1)
         of_a, of_c = a + {size} * begin, c
         for i in range(down):

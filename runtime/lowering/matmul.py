@@ -18,6 +18,7 @@ from ...ir.ops.contraction import has_bf16_factors
 from ...passes.graph.views import View
 from ...passes.kernels.matmul_tiles import (
     BLAS_DEPTH,
+    SWEPT_ROWS,
     DotTiles,
     as_row,
     dot_tiles,
@@ -39,6 +40,7 @@ from .launch import TILE, Address, Arg, Call, Launch, Pointer, Routine, Scratch,
 from .pair_panels import pair_panels, pair_tiles
 from .product_panels import copied_blocks, copied_strips
 from .product_parts import tile_of_parts
+from .row_sweeps import by_sweeps
 
 
 def lower_matmul(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
@@ -68,6 +70,14 @@ def _multiply(
     if cut.dots:
         source, numbers = by_dots(x, y, cut, added, target)
         return Call(source, [TILE, *operands, *numbers])
+    if cut.swept:
+        begins = ends = ""
+        if cut.group_bytes:
+            sections, short = group_terms(1, y.shape[-1], x.shape[-1]) // SWEPT_ROWS, SHORT_NAMES[x.base.type.dtype]
+            begins = _in_group("to, to_row", sections, "columns")
+            ends = _group_ends(short, x.base.type.dtype.itemsize, sections, "1", "columns", "n")
+        source, numbers = by_sweeps(x, y, cut, added, begins, ends)
+        return Call(source, [TILE, *operands, panels, group, *numbers])
     if cut.shapes:
         source_with, numbers = _by_registers(x, y, cut, added, target)
         size, (m, n) = x.base.type.dtype.itemsize, (x.shape[-2], y.shape[-1])

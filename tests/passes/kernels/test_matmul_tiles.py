@@ -123,22 +123,22 @@ def test_rows_that_come_from_afar_are_fetched_ahead(m: int, k: int, n: int, dtyp
         (128, 512, 32, True, "registers"),
         (1, 1000, 1000, True, "dots"),
         (3, 8, 1000, True, "registers"),
-        (1, 1000, 1000, False, "registers"),
-        (1, 4096, 4096, False, "blas"),
+        (1, 700, 700, False, "registers"),
+        (1, 4096, 4096, False, "sweeps"),
         (2, 4096, 4096, False, "registers"),
         (128, 512, 10, False, "blas"),
         (128, 512, 12, False, "registers"),
         (512, 512, 10, False, "registers"),
         (1024, 1024, 2, False, "blas"),
         (1024, 1024, 1, False, "dots"),
-        (1024, 1 << 21, 1, False, "blas"),
+        (1024, 1 << 21, 1, False, "dots"),
         (0, 5, 6, False, "blas"),
         (5, 0, 6, False, "blas"),
     ],
 )
 def test_the_shape_says_what_multiplies(m: int, k: int, n: int, turned: bool, by: str):
     cut = subject.dot_tiles(*matrices(m, k, n, "float32", turned), 1, WIDE)
-    assert ("dots" if cut.dots else "registers" if cut.shapes else "blas") == by
+    assert ("dots" if cut.dots else "sweeps" if cut.swept else "registers" if cut.shapes else "blas") == by
 
 
 def test_every_tile_of_dot_products_is_known():
