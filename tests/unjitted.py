@@ -16,10 +16,11 @@ from gradloom.ir import OPS, Array, Graph
 from gradloom.passes.memory.plan import Plan
 from gradloom.runtime.codegen.group_product import plain_group_product
 from gradloom.runtime.codegen.intrinsics import ARRAY_DTYPES
+from gradloom.runtime.codegen.line_gradient import plain_line_gradient
 from gradloom.runtime.codegen.pair_product import plain_pair_columns, plain_pair_product, plain_pair_row
 from gradloom.runtime.codegen.tile_copy import plain_tile_copy
 from gradloom.runtime.codegen.tile_dots import plain_tile_dots
-from gradloom.runtime.codegen.tile_product import plain_tile_product
+from gradloom.runtime.codegen.tile_product import Line, plain_tile_product
 from gradloom.runtime.codegen.tile_transpose import plain_tile_transpose
 from gradloom.runtime.codegen.weight_squares import plain_pack_square, plain_unpack_square
 from gradloom.runtime.lowering.launch import Arg, KernelAddress, Launch, Pointer, Routine, Scratch, Tile
@@ -257,9 +258,16 @@ class _Machine:
         pairwise: bool = False,
         sectioned: bool = False,
         ahead: str = "",
+        line: Line | None = None,
+    ) -> Callable[..., None]:
+        dtype, shape = np.dtype(ARRAY_DTYPES[short]), (rows, vectors)
+        return plain_tile_product(self.array(dtype), dtype.itemsize, lanes, *shape, tail, pairwise, sectioned, line)
+
+    def line_gradient(
+        self, short: str, lanes: int, vectors: int, tail: bool, sectioned: bool, line: Line
     ) -> Callable[..., None]:
         dtype = np.dtype(ARRAY_DTYPES[short])
-        return plain_tile_product(self.array(dtype), dtype.itemsize, lanes, rows, vectors, tail, pairwise, sectioned)
+        return plain_line_gradient(self.array(dtype), dtype.itemsize, lanes, vectors, tail, sectioned, line)
 
     def group_product(
         self, short: str, lanes: int, rows: int, group: tuple[int, int, int], tail: bool, apart: bool, sectioned: bool
@@ -298,7 +306,7 @@ class _Machine:
             names[f"array_{suffix}"] = self.array(np.dtype(dtype))
         names["group_product"] = self.group_product
         names["pack_square"], names["unpack_square"] = self.pack_square, self.unpack_square
-        names["tile_product"] = self.tile_product
+        names["line_gradient"], names["tile_product"] = self.line_gradient, self.tile_product
         names["pair_columns"] = plain_pair_columns(self.array(np.dtype("u2")))
         names["pair_row"] = plain_pair_row(self.array(np.dtype("u2")))
         names["pair_product"] = self.pair_product

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .conv_geometry import Geometry
-from .polyphase import PolyphaseComponent
+from .polyphase import PolyphaseComponent, polyphase_components
 from .register_tiles import Rows, rows
 
 _MOST_TAPS = 9
 """Columns of a kernel that a tile may unroll."""
+_MOST_OUTPUTS = 14
+"""Outputs that a tile of a gradient unrolls."""
 _LEAST_ROWS = 4
 """A tile of fewer outputs, each channel by itself, reads as much as one that does not know its columns."""
 _LEAST_CHANNELS = 8
@@ -45,20 +47,35 @@ class LineBlocks:
 
 def line_blocks(across: PolyphaseComponent, g: Geometry) -> list[LineBlocks]:
     """The blocks of a line of a component of a convolution."""
-    cut = _cut(across, g)
-    sizes = [cut.most] * cut.long + [cut.most - 1] * (cut.blocks - cut.long)
-    knows = knows_columns([across], g)
-    clips = knows or _clips(across, g)
+    always = knows_columns([across], g)
+    return _blocks(across, _cut(across, g), g, always or _clips(across, g), always)
+
+
+def _blocks(across: PolyphaseComponent, cut: Rows, g: Geometry, knows: bool, always: bool) -> list[LineBlocks]:
+    """The blocks, of which those that meet padding know their columns if the line `knows`, or `always` all of them."""
     result: list[LineBlocks] = []
     first = 0
-    for size in sizes:
-        columns = _columns(across, first, size, g.input_lengths[1]) if clips else None
-        if columns is not None and not knows and _products(columns) == size * across.taps:
+    for size in [cut.most] * cut.long + [cut.most - 1] * (cut.blocks - cut.long):
+        columns = _columns(across, first, size, g.input_lengths[1])
+        if not knows or not (always or _products(columns) < size * across.taps):
             columns = None
         same = result and (result[-1].rows, result[-1].columns) == (size, columns)
         result.append(LineBlocks(result.pop().blocks + 1 if same else 1, size, columns))
         first += size
     return result
+
+
+def gradient_blocks(g: Geometry) -> list[LineBlocks]:
+    """The blocks of a line of the cotangent, for tiles that sum all columns of a kernel row where every channel goes by
+    itself. Empty where there are none: registers hold the sums, and the outputs that a column of the input meets.
+    """
+    taps, window = g.kernel[1], g.windows[1]
+    registers = (2 * taps + 1) * g.channel_strips.width
+    if not g.is_depthwise or window.expand > 1 or not 1 < taps <= _MOST_TAPS or registers > g.target.vector_registers:
+        return []
+    (across,) = polyphase_components(window, g.input_lengths[1], taps)
+    cut = Rows.of(across.count, _MOST_OUTPUTS)
+    return _blocks(across, cut, g, True, True)
 
 
 def knows_columns(components: Sequence[PolyphaseComponent], g: Geometry) -> bool:

@@ -21,9 +21,8 @@ import numpy as np
 from llvmlite import ir
 
 from .intrinsics import array_f32, array_f64
-from .lanes import lanes_below, shuffled
+from .lanes import BYTES_WITHOUT_MASKS, lanes_below, shuffled
 from .natives import INT, WORD, declared, native
-from .tile_product import BYTES_WITHOUT_MASKS
 
 _BIT = ir.IntType(1)
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
 
-from .natives import INT, WORD
+from .natives import INT, WORD, declared
+
+_BIT = ir.IntType(1)
+
+BYTES_WITHOUT_MASKS = 16
+"""Machines with vectors of so many bytes cannot load a part of one: LLVM would ask for each element whether it is
+there, in every term.
+"""
 
 
 def shuffled(builder: Any, x: Any, y: Any, order: Sequence[int]) -> Any:
@@ -21,6 +28,55 @@ def lanes_below(builder: Any, limit: Any, lanes: int) -> Any:
     spread = builder.insert_element(ir.Constant(wide, ir.Undefined), limit, INT(0))
     spread = shuffled(builder, spread, spread, [0] * lanes)
     return builder.icmp_signed("<", ir.Constant(wide, list(range(lanes))), spread)
+
+
+def some_lanes(
+    builder: Any, dtype: str, lanes: int, left: Any | None
+) -> tuple[Callable[[Any], Any], Callable[[Any, Any], None]]:
+    """How a vector of "f32" or "f64" at an address is loaded and stored, of which `left` elements exist, or all (None).
+
+    Lanes without an element are zeros, or repeat the last one where machines cannot mask.
+    """
+    element, itemsize = (ir.FloatType(), 4) if dtype == "f32" else (ir.DoubleType(), 8)
+    vector, mask_type = ir.VectorType(element, lanes), ir.VectorType(_BIT, lanes)
+    pointer, name = vector.as_pointer(), f"v{lanes}{dtype}"
+    if left is None:
+
+        def load(address: Any) -> Any:
+            value = builder.load(builder.inttoptr(address, pointer))
+            value.align = itemsize
+            return value
+
+        def store(value: Any, address: Any) -> None:
+            builder.store(value, builder.inttoptr(address, pointer)).align = itemsize
+
+        return load, store
+
+    def function(what: str, result: Any, *arguments: Any) -> Any:
+        return declared(builder.module, what, ir.FunctionType(result, arguments))
+
+    exists = lanes_below(builder, left, lanes)
+    load_masked = function(f"llvm.masked.load.{name}.p0{name}", vector, pointer, INT, mask_type, vector)
+    store_masked = function(f"llvm.masked.store.{name}.p0{name}", ir.VoidType(), vector, pointer, INT, mask_type)
+    nearest: list[Any] = []
+    if lanes * itemsize <= BYTES_WITHOUT_MASKS:
+        last = builder.sub(left, WORD(1))
+        there = [builder.icmp_signed("<", WORD(lane), last) for lane in range(lanes)]
+        nearest = [builder.select(inside, WORD(lane), last) for lane, inside in enumerate(there)]
+
+    def load_some(address: Any) -> Any:
+        address = builder.inttoptr(address, pointer)
+        if not nearest:
+            return builder.call(load_masked, (address, INT(itemsize), exists, ir.Constant(vector, [0.0] * lanes)))
+        value, elements = ir.Constant(vector, ir.Undefined), builder.bitcast(address, element.as_pointer())
+        for lane, index in enumerate(nearest):
+            value = builder.insert_element(value, builder.load(builder.gep(elements, [index])), INT(lane))
+        return value
+
+    def store_some(value: Any, address: Any) -> None:
+        builder.call(store_masked, (value, builder.inttoptr(address, pointer), INT(itemsize), exists))
+
+    return load_some, store_some
 
 
 def transposed(builder: Any, rows: Sequence[Any]) -> list[Any]:

@@ -30,10 +30,8 @@ import numpy as np
 from llvmlite import ir
 
 from .intrinsics import array_f32, array_f64
-from .lanes import lanes_below
+from .lanes import some_lanes
 from .natives import BYTE, INT, WORD, declared, native
-
-_BIT = ir.IntType(1)
 
 Line = tuple[int, int, tuple[tuple[int, int], ...]]
 """Stride, dilation, and the first row and the one after the last that meet each column of the kernel."""
@@ -46,9 +44,6 @@ TERMS_AHEAD = 12
 processor follows a stride across pages."""
 # Terms in which the rows behind those of a tile are fetched, a row in each: no more than lie in a line.
 _ROWS_IN_TURN = 8
-# Machines with vectors of so many bytes cannot load a part of one: LLVM would ask for each element whether it is there,
-# in every term.
-BYTES_WITHOUT_MASKS = 16
 
 
 def plain_tile_product(
@@ -109,7 +104,7 @@ def tile_product(
     """
     element = ir.FloatType() if dtype == "f32" else ir.DoubleType()
     itemsize = 4 if dtype == "f32" else 8
-    vector, mask_type = ir.VectorType(element, lanes), ir.VectorType(_BIT, lanes)
+    vector = ir.VectorType(element, lanes)
     name = f"v{lanes}{dtype}"
     zero = ir.Constant(vector, [0.0] * lanes)
     nothing = ir.Constant(vector, ir.Undefined)
@@ -120,40 +115,18 @@ def tile_product(
             return declared(builder.module, what, ir.FunctionType(result, arguments))
 
         fma = function(f"llvm.fma.{name}", vector, vector, vector, vector)
-        pointer = vector.as_pointer()
-        load_some = function(f"llvm.masked.load.{name}.p0{name}", vector, pointer, INT, mask_type, vector)
-        store_some = function(f"llvm.masked.store.{name}.p0{name}", ir.VoidType(), vector, pointer, INT, mask_type)
-        exists: Any = None
-        nearest: list[Any] = []
-        if tail:
-            left = builder.sub(columns, WORD(lanes * (vectors - 1)))
-            exists = lanes_below(builder, left, lanes)
-            if lanes * itemsize <= BYTES_WITHOUT_MASKS:
-                last = builder.sub(left, WORD(1))
-                there = [builder.icmp_signed("<", WORD(lane), last) for lane in range(lanes)]
-                nearest = [builder.select(inside, WORD(lane), last) for lane, inside in enumerate(there)]
+        whole = some_lanes(builder, dtype, lanes, None)
+        left = builder.sub(columns, WORD(lanes * (vectors - 1))) if tail else None
+        last = some_lanes(builder, dtype, lanes, left)
 
         def at(address: Any, v: int) -> Any:
-            address = builder.add(address, WORD(lanes * itemsize * v)) if v else address
-            return builder.inttoptr(address, pointer)
+            return builder.add(address, WORD(lanes * itemsize * v)) if v else address
 
         def load(address: Any, v: int) -> Any:
-            if nearest and v == vectors - 1:
-                value, elements = nothing, builder.bitcast(at(address, v), element.as_pointer())
-                for lane, index in enumerate(nearest):
-                    value = builder.insert_element(value, builder.load(builder.gep(elements, [index])), INT(lane))
-                return value
-            if tail and v == vectors - 1:
-                return builder.call(load_some, (at(address, v), INT(itemsize), exists, zero))
-            value = builder.load(at(address, v))
-            value.align = itemsize
-            return value
+            return (last if v == vectors - 1 else whole)[0](at(address, v))
 
         def store(value: Any, address: Any, v: int) -> None:
-            if tail and v == vectors - 1:
-                builder.call(store_some, (value, at(address, v), INT(itemsize), exists))
-            else:
-                builder.store(value, at(address, v)).align = itemsize
+            (last if v == vectors - 1 else whole)[1](value, at(address, v))
 
         def repeat(address: Any) -> Any:
             value = builder.load(builder.inttoptr(address, element.as_pointer()))

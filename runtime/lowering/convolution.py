@@ -13,7 +13,7 @@ from ...passes.kernels.conv_geometry import Geometry
 from ...passes.kernels.conv_operands import Operand, added_input, convolution_of, is_convolution, operand
 from ...passes.kernels.conv_scratch import scratch_bytes
 from ...passes.kernels.conv_tiles import ConvTiles, conv_tiles
-from ...passes.kernels.line_blocks import line_blocks
+from ...passes.kernels.line_blocks import gradient_blocks, line_blocks
 from ...passes.kernels.plain_conv_tiles import PLAIN_TILE, PlainWeightGradient
 from ...passes.kernels.polyphase import PolyphaseComponent, tap_outputs
 from ...passes.kernels.register_tiles import tile_shapes
@@ -272,7 +272,12 @@ def _sum(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
     numbers += [*g.kernel, tiles.part_bytes // g.target.vector_bytes, tiles.iterations, tiles.section]
     of_volumes = [*g.depths, g.depth_kernel, tiles.runs * tiles.iterations]
     copies = _copies(unit, tiles, plan)
-    at = 4 + len(numbers) + 4 * 2 + len(of_volumes) + 5 * (g.depth_kernel + sum(g.kernel))
+    runs = gradient_blocks(g)
+    blocks_met = list(dict.fromkeys((run.rows, run.columns) for run in runs))
+    of_runs = [len(runs), g.windows[1].stride, -g.windows[1].low]
+    for run in runs:
+        of_runs += [run.blocks, blocks_met.index((run.rows, run.columns)), run.rows]
+    at = 4 + len(numbers) + 4 * 2 + len(of_volumes) + 5 * (g.depth_kernel + sum(g.kernel)) + len(of_runs)
     of_copies: list[Arg] = []
     for number, copy in enumerate(copies):
         begins = tiles.copied(number)
@@ -283,11 +288,12 @@ def _sum(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
     for axis in (depth, *zip(g.windows, g.input_lengths, g.output_lengths, g.kernel)):
         for m in tap_outputs(*axis):
             numbers += [m.first, m.count, m.stride, m.input_first, m.input_stride]
+    numbers += of_runs
     dtype, widths = convolution_of(unit).output.type.dtype, sorted(strips.widths())
     vectors = Vectors(_lanes(g), _used(g), _partly_there(g), g.is_depthwise, _group(g), tiles.section > 0)
     if g.shares_vectors:
         shapes = [(size, width) for size in sorted({1, _columns_together(g)}) for width in widths]
-        source = tiled_weight_gradient.grouped_weight_gradient(dtype, vectors, shapes)
+        source = tiled_weight_gradient.grouped_weight_gradient(dtype, vectors, shapes, blocks_met, widths)
     else:
         shapes = tile_shapes([blocks], widths)
         source = tiled_weight_gradient.weight_gradient(dtype, vectors, shapes)

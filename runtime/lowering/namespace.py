@@ -12,6 +12,7 @@ from ..codegen.gpu_natives import GPU_NATIVES
 from ..codegen.group_product import group_product
 from ..codegen.halves import HALF_CONVERSIONS
 from ..codegen.integer_math import INTEGER_MATH
+from ..codegen.line_gradient import line_gradient
 from ..codegen.pair_product import pair_columns, pair_product, pair_row
 from ..codegen.tile_copy import tile_copy
 from ..codegen.tile_dots import tile_dots
@@ -52,6 +53,7 @@ def kernel_namespace() -> Mapping[str, object]:
         "u16": np.uint16,
         "u64": np.uint64,
         "boolean": np.bool_,
+        "line_gradient": line_gradient,
         "mix64": mix64,
         "group_product": group_product,
         "pack_square": pack_square,

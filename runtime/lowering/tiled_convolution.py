@@ -75,10 +75,10 @@ def _variants(short: str, name: str, shape: Shape, of: Vectors, apart: bool, col
 def call_tile(shapes: Sequence[Shape], tail: bool, arguments: str, indent: int) -> str:
     """A call of the register tile of `rows` rows and `vectors` vectors; the last vector may be partly there."""
     cases = [(f"(rows == {n}) & (vectors == {vectors})", f"{n}_{vectors}", arguments) for n, vectors in shapes]
-    return _call(cases, tail, indent)
+    return call_one(cases, tail, indent)
 
 
-def _call(cases: Sequence[tuple[str, str, str]], tail: bool, indent: int) -> str:
+def call_one(cases: Sequence[tuple[str, str, str]], tail: bool, indent: int) -> str:
     """A call of the register tile whose condition holds, of conditions, names and arguments."""
     lines: list[str] = []
     for i, (condition, name, arguments) in enumerate(cases):
@@ -376,7 +376,7 @@ def kernel(b):
                         for run in range(runs):
                             kind, rows = word(b, of_runs + 3 * run + 1), word(b, of_runs + 3 * run + 2)
                             for block_of_run in range(word(b, of_runs + 3 * run)):
-                                {_call(cases, of.tail, 32)}
+                                {call_one(cases, of.tail, 32)}
                                 at += rows * a_step
                                 to += rows * c_step
     return i64(0)

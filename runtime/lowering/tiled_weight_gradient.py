@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...ir import SHORT_NAMES
-from .tiled_convolution import Shape, Vectors, call_tile, define_tiles
+from .tiled_convolution import Block, Shape, Vectors, call_one, call_tile, define_tiles
 
 
 def _sections(shapes: Sequence[Shape], tail: bool, a_row: str, indent: int) -> str:
@@ -175,21 +175,118 @@ def kernel(b):
 """
 
 
-def grouped_weight_gradient(dtype: np.dtype[Any], of: Vectors, shapes: Sequence[Shape]) -> str:
+# What all columns meet: from the last of their first outputs to the first of their last ones.
+_SHARED = """
+    column_stride, column_step = word(b, of_columns + 2), word(b, of_columns + 4)
+    begin, end, together = word(b, of_columns), i64(-1), True
+    for column in range(kernel_columns):
+        at = of_columns + 5 * column
+        last = word(b, at) + (word(b, at + 1) - 1) * column_stride
+        end = last if (column == 0) | (last < end) else end
+        begin = word(b, at) if word(b, at) > begin else begin
+        together = together & (word(b, at + 1) > 0) & ((word(b, at) - word(b, of_columns)) % column_stride == 0)
+    if (together == False) | (kernel_columns > {most}):
+        end = begin - 1
+    shared = (end - begin) // column_stride + 1 if end >= begin else i64(0)
+""".strip("\n")
+
+# The columns of a kernel row together where they meet the same outputs, and the outputs at the edges column by column.
+_PARTS_OF_ROW = """
+            # Part 0 is what the columns share, the next ones are what is left before and behind it for each of them.
+            for part_of_row in range(1 + 2 * kernel_columns):
+                column = (part_of_row - 1) // 2 if part_of_row > 0 else i64(0)
+                at = of_columns + 5 * column
+                column_first, count, source = word(b, at), word(b, at + 1), word(b, at + 3)
+                before = (begin - column_first) // column_stride if shared > 0 else count
+                start = i64(0)
+                rows = i64(1)
+                n0 = before
+                if part_of_row == 0:
+                    start, n0, rows = before, shared, kernel_columns
+                elif part_of_row % 2 == 0:
+                    start = before + shared
+                    n0 = count - start
+                if n0 <= 0:
+                    continue
+                a_row = (word(b, of_columns + 8) - word(b, of_columns + 3)) * pixel if rows > 1 else pixel
+                if rows > 1:
+                    # The second column's input at the shared outputs, less the first one's.
+                    a_row += (word(b, of_columns) - word(b, of_columns + 5)) // column_stride * column_step * pixel
+                a = x + (source + start * column_step) * pixel
+                g = of_g + (column_first + start * column_stride) * g_pixel
+                to = result + column * {inner} * c_row
+                {add}
+""".strip("\n")
+
+# A line of the cotangent block by block, each for all columns; sections are some rows of a block.
+_BLOCKS_OF_ROW = """
+            at = of_columns + 5 * kernel_columns
+            runs, column_step, a, g = word(b, at), word(b, at + 1), x + word(b, at + 2) * pixel, of_g
+            for run in range(runs):
+                at = of_columns + 5 * kernel_columns + 3 + 3 * run
+                kind, outputs = word(b, at + 1), word(b, at + 2)
+                section_rows = {section_rows}
+                for block_of_run in range(word(b, at)):
+                    for row in range(0, n1, section_rows):
+                        down = n1 - row if n1 - row < section_rows else section_rows
+                        {call}
+                    a += outputs * column_step * pixel
+                    g += outputs * g_pixel
+""".strip("\n")
+
+
+def _define_blocks(short: str, of: Vectors, blocks: Sequence[Block], widths: Sequence[int]) -> str:
+    """Definitions of the register tiles of blocks."""
+    lines = [f"lanes, used = {of.lanes}, {of.used}"]
+    for kind, (_, columns) in enumerate(blocks):
+        assert columns is not None
+        for width in widths:
+            for name, partly in (("tile", False), ("tail", True)) if of.tail else (("tile", False),):
+                made = f"line_gradient({short!r}, lanes, {width}, {partly}, {of.sectioned}, {tuple(columns)})"
+                lines.append(f"{name}_{kind}_{width} = {made}")
+    return "\n".join(lines)
+
+
+def _blocks_of_row(of: Vectors, blocks: Sequence[Block], widths: Sequence[int]) -> str:
+    """Calls of those."""
+    arguments = (
+        "a + row * row_step * x_line, row_step * x_line, pixel, g + row * row_stride * g_line, row_stride * g_line, "
+        "g_pixel, result, c_row, down, columns"
+    )
+    cases = [
+        (f"(kind == {kind}) & (vectors == {width})", f"{kind}_{width}", arguments)
+        for kind in range(len(blocks))
+        for width in widths
+    ]
+    section_rows = "word(b, 31) // outputs if word(b, 31) > outputs else i64(1)" if of.sectioned else "n1"
+    return _BLOCKS_OF_ROW.format(section_rows=section_rows, call=call_one(cases, of.tail, 24))
+
+
+def grouped_weight_gradient(
+    dtype: np.dtype[Any], of: Vectors, shapes: Sequence[Shape], blocks: Sequence[Block], widths: Sequence[int]
+) -> str:
     """A tile of `WeightGradientTiles` where groups share vectors.
 
-    The arguments are those of `weight_gradient`. A unit is a strip and a kernel row: all its columns at once where they
-    meet the same outputs, so that the cotangent is read once for them, and the outputs at the edges column by column.
+    The arguments are those of `weight_gradient`. A unit is a strip and a kernel row. Where every channel goes by itself
+    a line of the cotangent is passed in `blocks`, if there are some; behind the outputs of the kernel's columns there
+    stand: runs of blocks, columns of the input from one output to the next, the first column, then for each run:
+    blocks, which of `blocks`, outputs of that.
     """
     short, size = SHORT_NAMES[dtype], dtype.itemsize
-    arguments = (
-        "a, a_row, g, to, c_row, n2, image_step * x_image, image_stride * g_image, "
-        "n1, row_step * x_line, row_stride * g_line, n0, column_step * pixel, column_stride * g_pixel, columns, more"
-    )
-    sections = _sections(shapes, of.tail, "a_row", 16)
-    add = sections if of.sectioned else call_tile(shapes, of.tail, arguments, 16)
+    if blocks:
+        define, shared = _define_blocks(short, of, blocks, widths), ""
+        parts_of_row = _blocks_of_row(of, blocks, widths)
+    else:
+        arguments = (
+            "a, a_row, g, to, c_row, n2, image_step * x_image, image_stride * g_image, n1, row_step * x_line, "
+            "row_stride * g_line, n0, column_step * pixel, column_stride * g_pixel, columns, more"
+        )
+        sections = _sections(shapes, of.tail, "a_row", 16)
+        add = sections if of.sectioned else call_tile(shapes, of.tail, arguments, 16)
+        define, shared = define_tiles(short, shapes, of, True), _SHARED.format(most=max(rows for rows, _ in shapes))
+        parts_of_row = _PARTS_OF_ROW.format(inner=of.inner, add=add)
     return f"""
-{define_tiles(short, shapes, of, True)}
+{define}
 
 
 def kernel(b):
@@ -208,18 +305,7 @@ def kernel(b):
     base = word(b, 3) + {size} * lanes * part * word(b, 29)
     c_row = {size} * lanes * all_vectors
     of_columns = 44 + 5 * (depths + kernel_rows)
-    column_stride, column_step = word(b, of_columns + 2), word(b, of_columns + 4)
-    # What all columns meet: from the last of their first outputs to the first of their last ones.
-    begin, end, together = word(b, of_columns), i64(-1), True
-    for column in range(kernel_columns):
-        at = of_columns + 5 * column
-        last = word(b, at) + (word(b, at + 1) - 1) * column_stride
-        end = last if (column == 0) | (last < end) else end
-        begin = word(b, at) if word(b, at) > begin else begin
-        together = together & (word(b, at + 1) > 0) & ((word(b, at) - word(b, of_columns)) % column_stride == 0)
-    if (together == False) | (kernel_columns > {max(rows for rows, _ in shapes)}):
-        end = begin - 1
-    shared = (end - begin) // column_stride + 1 if end >= begin else i64(0)
+{shared}
     first_iteration = part * passes // parts * word(b, 30)
     for iteration in range(first_iteration, (part + 1) * passes // parts * word(b, 30)):
 {_OPERANDS}
@@ -244,30 +330,7 @@ def kernel(b):
             of_g = g_start + (row_first + skipped * row_stride) * g_line
             of_g += (image_first + image_skipped * image_stride) * g_image + {size} * used * vector
             more = i64(1)
-            # Part 0 is what the columns share, the next ones are what is left before and behind it for each of them.
-            for part_of_row in range(1 + 2 * kernel_columns):
-                column = (part_of_row - 1) // 2 if part_of_row > 0 else i64(0)
-                at = of_columns + 5 * column
-                column_first, count, source = word(b, at), word(b, at + 1), word(b, at + 3)
-                before = (begin - column_first) // column_stride if shared > 0 else count
-                start = i64(0)
-                rows = i64(1)
-                n0 = before
-                if part_of_row == 0:
-                    start, n0, rows = before, shared, kernel_columns
-                elif part_of_row % 2 == 0:
-                    start = before + shared
-                    n0 = count - start
-                if n0 <= 0:
-                    continue
-                a_row = (word(b, of_columns + 8) - word(b, of_columns + 3)) * pixel if rows > 1 else pixel
-                if rows > 1:
-                    # The second column's input at the shared outputs, less the first one's.
-                    a_row += (word(b, of_columns) - word(b, of_columns + 5)) // column_stride * column_step * pixel
-                a = x + (source + start * column_step) * pixel
-                g = of_g + (column_first + start * column_stride) * g_pixel
-                to = result + column * {of.inner} * c_row
-                {add}
+{parts_of_row}
     return i64(0)
 """
 

@@ -13,6 +13,7 @@ from gradloom.passes.target import DEFAULT_TARGET
 from gradloom.passes.verify.errors import PlanVerificationError
 from gradloom.passes.verify.plan import check_plan
 from gradloom.runtime.cpu.executable import Executable
+from unjitted import run_unjitted
 
 # Shapes of x and w, stride, padding, dilation, expand, groups. Small but for what each is there to show.
 CASES = {
@@ -80,7 +81,10 @@ def step(case, dtype):
     x_shape, w_shape, stride, padding, dilation, expand, groups = CASES[case]
     n = len(x_shape) - 2
     numbers = {"stride": stride, "low": padding, "high": padding, "dilation": dilation, "expand": expand}
-    attrs = {**{name: (number,) * n for name, number in numbers.items()}, "groups": groups}
+    return graph_of(x_shape, w_shape, {**{name: (k,) * n for name, k in numbers.items()}, "groups": groups}, dtype)
+
+
+def graph_of(x_shape, w_shape, attrs, dtype):
     b = Builder()
     x, w = b.input(spec(x_shape, dtype), "x"), b.input(spec(w_shape, dtype), "w")
     y = OPS["conv"](b, x, w, **attrs)
@@ -133,6 +137,24 @@ def test_nothing_outside_of_the_planned_memory_is_written(case):
     assert (guard[start + made.arena_bytes :] == 0x5A).all()
 
 
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "groups", "stride"),
+    [
+        ((2, 3, 5, 3), (3, 1, 3, 3), 3, 1),
+        ((1, 4, 4, 2), (2, 1, 3, 4), 2, 2),
+        ((1, 3, 2, 3, 2), (2, 1, 3, 3, 3), 2, 1),
+        ((1, 2, 5, 8), (2, 8, 3, 3), 1, 1),
+    ],
+)
+def test_nothing_is_read_beside_images_that_are_not_copied(x_shape, w_shape, groups, stride):
+    n = len(x_shape) - 2
+    numbers = {"stride": stride, "low": 1, "high": 1, "dilation": 1, "expand": 1}
+    graph = graph_of(x_shape, w_shape, {**{name: (k,) * n for name, k in numbers.items()}, "groups": groups}, "float32")
+    arrays = arrays_for(graph)
+    for actual, expected in zip(run_unjitted(plan(run_passes(graph), 2), *arrays), interpret(graph, *arrays)):
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4)
+
+
 def test_the_cases_show_what_their_names_say():
     def forward(case):
         return conv_tiles(step(case, "float32").nodes[0], DEFAULT_TARGET)
@@ -146,6 +168,8 @@ def test_the_cases_show_what_their_names_say():
     assert forward("kernel rows one by one").by_kernel_row
     assert forward("positions of all images in one row").geometry.images == 1
     assert forward("nothing copied").direct
+    assert forward("depthwise").direct
+    assert not forward("depthwise, more padding than image").direct
     assert len(forward("zeros between elements").components) == 4
     node = step("stride 3 of kernel 2", "float32").nodes[-2]
     assert any(not down.taps for down, _ in conv_tiles(node, DEFAULT_TARGET).components)

@@ -12,6 +12,7 @@ from gradloom.passes.pipeline import run_passes
 from gradloom.runtime.codegen.group_product import group_product
 from gradloom.runtime.codegen.intrinsics import array_f32, array_f64, word
 from gradloom.runtime.codegen.kernel_cache import compile_kernel
+from gradloom.runtime.codegen.line_gradient import line_gradient
 from gradloom.runtime.codegen.tile_dots import tile_dots
 from gradloom.runtime.codegen.tile_product import tile_product
 from gradloom.runtime.codegen.tile_transpose import tile_transpose
@@ -128,6 +129,39 @@ def test_a_tile_of_a_line_leaves_out_what_its_rows_do_not_meet(
     for result in results:
         np.testing.assert_allclose(result[:, :columns], wanted[:, :columns], rtol=0, atol=1e-5 if size == 4 else 1e-13)
         np.testing.assert_array_equal(result[:, columns:], c[:, columns:])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "vector_bytes", "vectors", "tail", "sectioned", "line"),
+    [
+        ("f32", 64, 2, True, False, (1, 1, ((1, 7), (0, 7), (0, 6)))),
+        ("f64", 32, 1, False, True, (2, 1, ((1, 4), (0, 0), (0, 3)))),
+        ("f32", 16, 2, True, True, (1, 2, ((2, 5), (0, 5)))),
+    ],
+)
+def test_a_tile_of_a_gradient_adds_what_its_columns_meet(dtype, vector_bytes, vectors, tail, sectioned, line):
+    size = int(dtype[1:]) // 8
+    lanes = vector_bytes // size
+    columns = lanes * vectors - (min(3, lanes - 1) if tail else 0)
+    stride, dilation, met = line
+    x = np.full((3, 7 * stride + 3 * dilation, lanes * vectors), np.nan, f"f{size}")
+    g = RNG.standard_normal((3, 7, lanes * vectors)).astype(x.dtype)
+    c = RNG.standard_normal((len(met), lanes * vectors + 5)).astype(x.dtype)
+    meetings = [(k, r, r * stride + k * dilation) for k, outputs in enumerate(met) for r in range(*outputs)]
+    for _, _, column in meetings:
+        x[:, column] = RNG.standard_normal((3, lanes * vectors))
+    wanted = c.copy()
+    for k, r, column in meetings:
+        wanted[k, :columns] += (x[:, column] * g[:, r])[:, :columns].sum(0)
+    tile = line_gradient(dtype, lanes, vectors, tail, sectioned, line)
+    for call in (tile, compiled(tile, 10)):
+        target = c.copy()
+        call(
+            *(x.ctypes.data, *x.strides[:2], g.ctypes.data, *g.strides[:2]),
+            *(target.ctypes.data, target.strides[0], 3, columns),
+        )
+        np.testing.assert_allclose(target, wanted, rtol=0, atol=1e-5 if size == 4 else 1e-13)
+        np.testing.assert_array_equal(target[:, columns:], c[:, columns:])
 
 
 @pytest.mark.parametrize("vector_bytes", [64, 32, 16])
