@@ -84,6 +84,18 @@ def native(emit: Callable[..., Any], returns: str, *parameters: str) -> Callable
     return decorate
 
 
+APART: set[Any] = set()
+"""Python functions of words that our front end makes a function of their own, which is called, instead of putting their
+code where a kernel calls them; what they return is a word, too.
+"""
+
+
+def apart(function: Any) -> Any:
+    """Decorates a function that is called in several places, but seldom, or that takes long."""
+    APART.add(function)
+    return function
+
+
 def external(name: str, returns: str, *parameters: str) -> Any:
     """The native function that calls a function of the C library."""
 

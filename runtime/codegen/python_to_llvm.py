@@ -26,7 +26,7 @@ from llvmlite import ir
 
 from .arithmetic import COMPARISONS, INTRINSICS, TYPES, WIDENED, Arithmetic, Unsupported, Value
 from .definitions import definition
-from .natives import BYTE, CPU, INT, NATIVES, NUMBERS, WORD, Machine, Native, llvm_type, stack_slot
+from .natives import APART, BYTE, CPU, INT, NATIVES, NUMBERS, WORD, Machine, Native, llvm_type, stack_slot
 from .vector_math.functions import VECTOR_MATH
 
 
@@ -139,6 +139,18 @@ class Lowering(Arithmetic, ast.NodeVisitor):
         self.loops = loops
         result = self.calls.pop().result
         return Value("none", None) if result is None else self.load(result)
+
+    def call_apart(self, function: Callable[..., Any], arguments: Sequence[Value]) -> Value:
+        """The result of a function of words, which is one in this module too."""
+        module, name = self.builder.module, f"{function.__module__}.{function.__name__}"
+        made = module.globals.get(name)
+        if made is None:
+            made = ir.Function(module, ir.FunctionType(WORD, [WORD] * len(arguments)), name)
+            made.attributes.add("noinline")
+            within = Lowering(ir.IRBuilder(made.append_basic_block()), self.machine)
+            result = within.inline(function, [Value("i64", argument) for argument in made.args])
+            within.builder.ret(WORD(0) if result.type == "none" else within.convert(result, "i64").llvm)
+        return Value("i64", self.builder.call(made, [self.convert(argument, "i64").llvm for argument in arguments]))
 
     def load(self, slot: Value) -> Value:
         return Value(slot.type, self.builder.load(slot.llvm))
@@ -423,7 +435,7 @@ class Lowering(Arithmetic, ast.NodeVisitor):
         elif function in (min, max) and len(arguments) == 2 and {a.type for a in arguments} <= set(WIDENED):
             return self.smallest(*arguments, sign="<" if function is min else ">")
         elif isinstance(function, FunctionType):
-            return self.inline(function, arguments)
+            return (self.call_apart if function in APART else self.inline)(function, arguments)
         raise Unsupported(f"a call of {ast.unparse(node.func)}")
 
     def native(self, function: Any, native: Native, arguments: Sequence[Value]) -> Value:

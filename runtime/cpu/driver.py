@@ -31,7 +31,7 @@ from ..codegen.intrinsics import (
     set_word,
     word,
 )
-from ..codegen.natives import external
+from ..codegen.natives import apart, external
 from ..lowering.rank_messages import push_messages
 from .control_block import (
     ARGUMENT_BYTES,
@@ -110,6 +110,7 @@ RUNS = 2**31
 """Numbers of runs begin anew from here, since they have half a word; no thread remembers the old ones by then."""
 
 
+@apart
 def run_tile(program, launch, tile, worker):
     """Make the calls of a launch for one tile; returns the first code that is not 0."""
     row = word(program, LAUNCHES) + LAUNCH_BYTES * launch
@@ -202,6 +203,7 @@ def take_tile(program, launch, tiles, run):
             return tile
 
 
+@apart
 def take_part(program, run, worker, first, end):
     """Run tiles of a run, of the launches from `first` to `end` - 1, until none is left to take."""
     # Tiles that DONE does not have yet. They are added once a launch with a barrier, not one by one: all threads write

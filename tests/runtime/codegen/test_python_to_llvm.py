@@ -4,10 +4,13 @@ import ctypes
 from itertools import product
 
 import gradloom as gl
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
-from front_ends import kernel_of, machine_code
+from front_ends import called_code, kernel_of, machine_code
 from gradloom.runtime.codegen.kernel_cache import KernelRequest, compile_kernel
+from gradloom.runtime.codegen.natives import apart
+from gradloom.runtime.codegen.object_code import emit
 from gradloom.runtime.codegen.python_to_llvm import Unsupported, lower
 from gradloom.runtime.cpu.driver import drive
 from gradloom.runtime.lowering import launch_list
@@ -161,3 +164,23 @@ def test_kernels_of_the_benchmark_do_not_need_numba(recipe):
 
 def test_the_driver_does_not_need_numba():
     lower(drive, "drive")
+
+
+@apart
+def collatz(number, steps):
+    """Steps from a number to 1; it calls itself."""
+    if number == 1:
+        return steps
+    return collatz(number // 2 if number % 2 == 0 else 3 * number + 1, steps + 1)
+
+
+def test_a_function_apart_stands_once_and_may_call_itself():
+    kernel = kernel_of("return collatz(a, 0) - collatz(b, 0)")
+    kernel.__globals__["collatz"] = collatz
+    assert str(lower(kernel, "kernel")).count("define ") == 2
+    ours = called_code(emit(llvm.parse_assembly(str(lower(kernel, "kernel"))), "kernel")[0])
+    assert [ours(a, b) for a, b in ((1, 1), (27, 1), (6, 27))] == [0, 111, 8 - 111]
+
+
+def test_parts_of_the_driver_that_are_called_in_several_places_stand_once():
+    assert str(lower(drive, "drive")).count("define ") == 3
