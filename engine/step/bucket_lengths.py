@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ..compile.programs import Shape
@@ -38,9 +38,12 @@ class BucketShape:
 
 
 class BucketLengths:
-    """What is learnt of the lengths of batches, which begin as those of the batch that the step was compiled for."""
+    """What is learnt of the lengths of batches, which begin as those of the batch that the step was compiled for. Axes
+    that are `kept` are not padded.
+    """
 
-    def __init__(self, own: Sequence[Shape]) -> None:
+    def __init__(self, own: Sequence[Shape], kept: Collection[Place] = ()) -> None:
+        self._kept = frozenset(kept)
         self._own = [tuple(shape) for shape in own]
         self._varying: set[Place] = set()
         self._groups: dict[Place, int] = {}
@@ -56,15 +59,17 @@ class BucketLengths:
                 key = self._groups.get((i, axis), 0), length
                 self._groups[i, axis] = numbers.setdefault(key, len(numbers))
 
-    def of(self, shapes: Sequence[Shape]) -> list[BucketShape]:
+    def of(self, shapes: Sequence[Shape], of_ranks: Sequence[Sequence[Shape]] = ()) -> list[BucketShape]:
         """What a batch of these shapes may be padded to: along all axes that can be, or only along those that belong
-        together. Nothing where its lengths stand for no others.
+        together. Nothing where its lengths stand for no others. It has the largest of the lengths `of_ranks`, where
+        several have parts of it; what differs between these is padded in any case.
         """
-        self._learn(shapes)
+        for each in of_ranks or (shapes,):
+            self._learn(each)
         groups: dict[int, list[Place]] = {}
-        for i, axis in sorted(self._varying):
+        for i, axis in sorted(self._varying - self._kept):
             length = bucket_length(shapes[i][axis], self._own[i][axis])
-            if length - 1 > bucket_below(length):
+            if length - 1 > bucket_below(length) or len({each[i][axis] for each in of_ranks}) > 1:
                 groups.setdefault(self._groups[i, axis], []).append((i, axis))
         padded = [tuple(group) for group in groups.values()]
         chosen = [tuple(padded), *((group,) for group in padded)] if len(padded) > 1 else [tuple(padded)]

@@ -14,6 +14,7 @@ from ...passes.padding.axes import Axes
 from ...passes.padding.mask_padding import MaskedGraph, PaddingError, first_difference, mask_padding
 from ..compile.compile_progress import compile_phase, compile_progress
 from ..compile.programs import Shape
+from ..ranks import Ranks
 from .bucket_lengths import BucketLengths, BucketShape
 from .refusal import MemoryBudgetError
 
@@ -80,7 +81,8 @@ class Buckets(Generic[T, Program]):
     """The padded programs of a function `name`, and the batches that run in them.
 
     `own` are the shapes for which it has a program without padding, `trace` traces it for others, and `program` gives
-    the program of a bucket, by its key where it is kept.
+    the program of a bucket, by its key where it is kept. Where several `ranks` share batches, all have the program of
+    the longest, and the rows, which are the first axis of the leaves `of_rows`, are not padded.
     """
 
     def __init__(
@@ -89,25 +91,42 @@ class Buckets(Generic[T, Program]):
         own: Sequence[Shape],
         trace: Callable[[Sequence[Shape], bool], T],
         program: Callable[[Bucket[T]], Program],
+        ranks: Ranks | None = None,
+        of_rows: Sequence[int] = (),
     ) -> None:
         self._name = name
-        self._lengths = BucketLengths(own)
+        self._lengths = BucketLengths(own, [(leaf, 0) for leaf in of_rows])
+        self._ranks = ranks
+        self._of_ranks: list[tuple[Shape, ...]] = []
+        """The shapes that ranks were given last, rank by rank."""
         self._trace = trace
         self._program = program
         self._buckets: dict[BucketShape, Bucket[T] | None] = {}
         self._fits: dict[Hashable, Fit[T]] = {}
         self._told: set[str] = set()
 
+    def differ(self, leaves: Sequence[Array]) -> bool:
+        """Whether ranks were given batches of different shapes, of which this rank's has these leaves: all call this
+        together, each time before `find`.
+        """
+        if self._ranks is None or self._ranks.size == 1:
+            return False
+        self._of_ranks = self._ranks.gather(tuple(tuple(leaf.shape) for leaf in leaves))
+        return len(set(self._of_ranks)) > 1
+
     def find(self, key: Hashable, leaves: Sequence[Array]) -> tuple[Program, Fit[T]] | None:
         """The padded program for a batch of these leaves, whose types are the `key`; `None` for one that has to run in
         a program of its own. It is compiled where it is not kept.
         """
+        shapes = [tuple(leaf.shape) for leaf in leaves]
+        most = _longest(self._of_ranks) if self._of_ranks else shapes
+        key = key, tuple(self._of_ranks)
         fit = self._fits.get(key)
         if fit is not None:
             return self._program(fit.bucket), fit
         try:
             with compile_progress(f"{self._name} for padded batches"):
-                fit = self._new_fit(leaves)
+                fit = self._new_fit(leaves, shapes, most)
                 if fit is None:
                     return None
                 program = self._program(fit.bucket)
@@ -119,16 +138,17 @@ class Buckets(Generic[T, Program]):
         self._fits[key] = fit
         return program, fit
 
-    def _new_fit(self, leaves: Sequence[Array]) -> Fit[T] | None:
-        """Raises `PaddingError` for the first reason why a batch is not padded along all axes, if along none."""
-        shapes = [tuple(leaf.shape) for leaf in leaves]
-        candidates = self._lengths.of(shapes)
+    def _new_fit(self, leaves: Sequence[Array], shapes: Sequence[Shape], most: Sequence[Shape]) -> Fit[T] | None:
+        """Raises `PaddingError` for the first reason why a batch is not padded along all axes, if along none. `most`
+        are the shapes of the longest batch, of which the others are padded too.
+        """
+        candidates = self._lengths.of(most, self._of_ranks)
         if any(type(leaf) is not np.ndarray for leaf in leaves):
             return None  # it is on a device
         reason: PaddingError | None = None
         for shape in candidates:
             try:
-                fit = self._fit_to(shape, shapes)
+                fit = self._fit_to(shape, shapes, most)
             except PaddingError as error:
                 reason = reason or error
                 continue
@@ -140,13 +160,17 @@ class Buckets(Generic[T, Program]):
             raise reason
         return None
 
-    def _fit_to(self, shape: BucketShape, shapes: Sequence[Shape]) -> Fit[T] | None:
+    def _fit_to(self, shape: BucketShape, shapes: Sequence[Shape], most: Sequence[Shape]) -> Fit[T] | None:
         """`None` for what could not be padded before, which is not tried again."""
         if shape not in self._buckets:
             self._buckets[shape] = None
-            self._buckets[shape] = self._bucket(shape, shapes)
-        bucket = self._buckets[shape]
-        return None if bucket is None else self._fit(bucket, shapes)
+            self._buckets[shape] = self._bucket(shape, most)
+        fit = None
+        # Each rank looks at the lengths of all, and comes to the same program, or to none.
+        for each in (*dict.fromkeys(self._of_ranks), shapes):
+            bucket = self._buckets[shape]
+            fit = None if bucket is None else self._fit(bucket, each)
+        return fit
 
     def _bucket(self, shape: BucketShape, shapes: Sequence[Shape]) -> Bucket[T]:
         traced, probe = self._traced(shape.shapes), self._traced(shape.probe(shapes), shorter=True)
@@ -182,6 +206,11 @@ class Buckets(Generic[T, Program]):
         if why not in self._told:
             self._told.add(why)
             _log.warning("batches of %s are %s: %s", self._name, how, why)
+
+
+def _longest(of_ranks: Sequence[Sequence[Shape]]) -> list[Shape]:
+    """The largest of the lengths of each axis."""
+    return [tuple(map(max, *shapes)) for shapes in zip(*of_ranks, strict=True)]
 
 
 def _masked(*graphs: Graph) -> MaskedGraph:

@@ -197,7 +197,8 @@ def compile_step(
     that. Where padding crosses an operation that has nothing neutral, or the code does something else for other
     lengths, a line in the log names the user's line, and the batch is padded along fewer axes, or compiled for as it
     is. Batches of exactly the shape of `batch` run without padding. `step.gradients` and functions of `step.bind` pad
-    alike, the latter from the shapes of their first call on.
+    alike, the latter from the shapes of their first call on. Ranks pad alike, to the longest that one of them has, and
+    leave rows as they are.
 
     With `ranks`, those of `gl.ranks.mpi()`, several processes train one model: `batch` is that of all of them together,
     and `step(batch)` is given the rows of this rank, which follow those of the rank before. The batch falls into
@@ -226,7 +227,7 @@ def compile_step(
     check_not_shared(share, precision)
     options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs, precision, scaling)
     policy = shape_policy(shapes, max_programs)
-    options |= ranks_options(ranks, shard, parts, policy.shapes)
+    options |= ranks_options(ranks, shard, parts)
     with compiling(), compile_progress("a step"):
         return Step(
             model, loss_fn, optimizer, batch, budget, workers, options, seed, machine, share, host, policy, ranks

@@ -225,15 +225,10 @@ class PartSums:
         return replace(total, metrics=found)
 
 
-def ranks_options(ranks: Any, shard: Any, parts: Any, shapes: str = "any") -> dict[str, Any]:
+def ranks_options(ranks: Any, shard: Any, parts: Any) -> dict[str, Any]:
     """What the arguments `ranks`, `shard` and `parts` add to the options of a step. Raises where they do not fit."""
     found = _data_parallel(ranks, shard, parts)
-    if found is None:
-        return {}
-    if shapes == "bucket":
-        what = "shapes='bucket' with ranks: those of one step would pad to different shapes"
-        raise NotImplementedError(located(f"{what}; pad the batches by hand, or leave shapes out"))
-    return {"ranks": found}
+    return {} if found is None else {"ranks": found}
 
 
 def _data_parallel(ranks: Any, shard: Any, parts: Any) -> DataParallel | None:

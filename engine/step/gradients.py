@@ -115,14 +115,16 @@ class Gradients:
         self._buckets: Buckets[GradientGraph, _Program] | None = None
         if step._pads:
             own = [type.shape for _, type in step._first.traced.batch]
-            self._buckets = Buckets("step.gradients", own, self._traced, self._padded_program)
+            of_rows = step._first.traced.leaves_of_rows
+            pads = self._traced, self._padded_program
+            self._buckets = Buckets("step.gradients", own, *pads, step._ranks, of_rows)
 
     def __call__(self, key: Any, arrays: Sequence[Array]) -> dict[str, Array]:
         """The gradients for a batch of these leaves, whose types are the `key`; the lock is held."""
         step, fit = self._step, None
         step._batch_type.like(arrays)  # raises `TypeError` for other dtypes
         found = self._programs.get(key)
-        if found is None and self._buckets is not None:
+        if self._buckets is not None and (self._buckets.differ(arrays) or found is None):
             found, fit = self._buckets.find(key, arrays) or (None, None)
         if found is None:
             found = self._add(key, self._traced([a.shape for a in arrays]))

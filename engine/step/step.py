@@ -135,7 +135,11 @@ class Step(StepArrays):
         self._check_start(begin)
         self._gradients = Gradients(self)
         own = [type.shape for _, type in traced.batch]
-        self._buckets = Buckets("the step", own, self._traced, self._padded_program) if self._pads else None
+        self._buckets = (
+            Buckets("the step", own, self._traced, self._padded_program, ranks, traced.leaves_of_rows)
+            if self._pads
+            else None
+        )
         self._own = frozenset(live.names[name] for name, _ in model.all_stored())
         tied = model.tied_names()
         self._names = {name: tied.get(name, name) for name, _ in model.persistent_stored()}
@@ -234,7 +238,8 @@ class Step(StepArrays):
     def _program_for(self, key: Any, arrays: list[Array]) -> tuple[StepProgram, Fit[StepGraph] | None]:
         """The program for a batch of these leaves, whose types are the `key`; it is compiled where there is none."""
         found = self._signatures.get(key)
-        if found is None and self._buckets is not None:
+        if self._buckets is not None and (self._buckets.differ(arrays) or found is None):
+            found = None
             self._batch_type.like(arrays)  # raises `TypeError` for other dtypes
             padded = self._buckets.find(key, arrays)
             if padded is not None:

@@ -120,6 +120,11 @@ class StepGraph:
         return range(begin, begin + len(self.batch))
 
     @property
+    def leaves_of_rows(self) -> list[int]:
+        """Which leaves of the batch have rows that ranks share."""
+        return [] if self.shares is None else [i - self.batch_range.start for i in self.shares.leaves]
+
+    @property
     def loss_index(self) -> int:
         """Place of the loss among the outputs."""
         return self.state_range.stop

@@ -198,8 +198,6 @@ def test_what_ranks_cannot_share_is_refused():
     refused(
         gl.TracingError, "4 rows", ranks=one, loss=lambda m, b: (plain_loss(m, b), {"scores": m(b["x"]).max(axis=1)})
     )
-    with pytest.raises(NotImplementedError, match="bucket"):
-        gl.compile_step(model, plain_loss, adam, batch_of(), ranks=one, shapes="bucket")
     step = gl.compile_step(model, plain_loss, adam, batch_of(), ranks=one)
     with pytest.raises(NotImplementedError, match="of a step with ranks: compile a step without"):
         gl.curvature(step, batch_of())
