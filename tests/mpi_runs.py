@@ -24,17 +24,29 @@ def mpiexec() -> str:
     return found
 
 
-def run_ranks(count: int, *command: str, options: tuple[str, ...] = (), cwd: Path | None = None) -> tuple[int, str]:
+def launcher(count: int, *, leaves_faults: bool = False) -> list[str]:
+    """The beginning of a command that starts `count` processes on the cores that there are. A launcher that
+    `leaves_faults` to the ranks does not end the others when one dies.
+    """
+    found = mpiexec()
+    version = subprocess.run([found, "--version"], capture_output=True, text=True).stdout
+    if "Open MPI" in version:
+        shared = ["--oversubscribe", *(["--allow-run-as-root"] if os.geteuid() == 0 else [])]
+        return [found, *shared, *(["--enable-recovery"] if leaves_faults else []), "-n", str(count)]
+    return [found, *(["-disable-auto-cleanup"] if leaves_faults else []), "-n", str(count)]
+
+
+def run_ranks(count: int, *command: str, leaves_faults: bool = False, cwd: Path | None = None) -> tuple[int, str]:
     """The exit code and the output of `python *command` in `count` processes."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    whole = [mpiexec(), *options, "-n", str(count), sys.executable, *command]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "dumb"}  # Open MPI gives a terminal to ranks
+    whole = [*launcher(count, leaves_faults=leaves_faults), sys.executable, *command]
     run = subprocess.run(
         whole, cwd=cwd, env=environment, timeout=SECONDS, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     return run.returncode, run.stdout
 
 
-def run_program(count: int, program: str, folder: Path, options: tuple[str, ...] = ()) -> tuple[int, str]:
+def run_program(count: int, program: str, folder: Path, *, leaves_faults: bool = False) -> tuple[int, str]:
     """The exit code and the output of a program, given as text, that `count` processes run in `folder`."""
     (folder / "program.py").write_text(program)
-    return run_ranks(count, "program.py", options=options, cwd=folder)
+    return run_ranks(count, "program.py", leaves_faults=leaves_faults, cwd=folder)

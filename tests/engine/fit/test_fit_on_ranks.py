@@ -97,7 +97,7 @@ def test_a_signal_that_one_rank_gets_ends_the_run_of_all_and_a_lost_rank_leaves_
     assert len(re.findall("^KeyboardInterrupt$", output, re.MULTILINE)) == 1, output
     assert "and saved; fit(..., resume=True) goes on" in output
     lost = program("gl.ranks.mpi()", 9, on_one.format("SIGKILL"), 3)
-    code, output = run_program(2, lost, tmp_path, ("-disable-auto-cleanup",))
+    code, output = run_program(2, lost, tmp_path, leaves_faults=True)
     assert code != 0
     assert len(re.findall(r"gradloom: rank 1 of 2 .* died", output)) == 1, output
     alone = tmp_path / "alone"

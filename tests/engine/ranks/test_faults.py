@@ -58,7 +58,7 @@ FAULTS = {
 def test_all_ranks_stop_with_one_message(fault: str, tmp_path: Path):
     does, says = FAULTS[fault]
     program = PROGRAM.format(timeout="timeout=1" if "hangs" in fault else "", fault=does)
-    code, output = run_program(2, program, tmp_path, ("-disable-auto-cleanup",))
+    code, output = run_program(2, program, tmp_path, leaves_faults=True)
     assert code != 0
     assert "done" not in output
     (line,) = (line for line in output.splitlines() if "gradloom: " in line or "RanksError: " in line)
@@ -195,7 +195,7 @@ except gl.ranks.RanksError as error:
 
 @pytest.mark.mpi
 def test_another_version_of_a_package_is_said_by_name_on_all_ranks(tmp_path: Path):
-    code, output = run_program(2, VERSIONS, tmp_path, ("-disable-auto-cleanup",))
+    code, output = run_program(2, VERSIONS, tmp_path, leaves_faults=True)
     assert code != 0
     said = r"rank 1 has another version of a package than rank 0: .*numba 1\.99\.0.*, not .*numba \d"
     assert len(re.findall(f"heard: {said}", output)) == 2, output

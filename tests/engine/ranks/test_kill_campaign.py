@@ -14,7 +14,7 @@ from pathlib import Path
 
 import gradloom as gl
 import pytest
-from mpi_runs import mpiexec
+from mpi_runs import launcher
 
 KILLS = int(os.environ.get("GRADLOOM_KILLS", "50"))
 EPOCHS = 100_000
@@ -42,10 +42,10 @@ gl.fit(step, data, epochs=int(sys.argv[1]), checkpoint="run.safetensors", resume
 """
 
 
-def killed(folder: Path, rng: random.Random, options: tuple[str, ...]) -> tuple[int, str]:
+def killed(folder: Path, rng: random.Random, leaves_faults: bool) -> tuple[int, str]:
     """Start the ranks, and kill one of them at a random moment: which, and all that was said."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [mpiexec(), *options, "-n", str(RANKS), sys.executable, "program.py", str(EPOCHS)]
+    command = [*launcher(RANKS, leaves_faults=leaves_faults), sys.executable, "program.py", str(EPOCHS)]
     with open(folder / "output", "w+") as output:
         run = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
         found: dict[str, str] = {}
@@ -70,7 +70,7 @@ def test_kills_at_random_moments_are_named_and_lose_nothing(tmp_path: Path):
     (tmp_path / "program.py").write_text(PROGRAM)
     done, epochs = 0, 0
     for i in range(KILLS):
-        rank, said = killed(tmp_path, rng, ("-disable-auto-cleanup",) if i % 2 else ())
+        rank, said = killed(tmp_path, rng, leaves_faults=bool(i % 2))
         died = re.findall(r"gradloom: rank (\d) of 4 \(process \d+ on \S+\) died", said)
         assert died == [str(rank)], said
         assert "Traceback" not in said
