@@ -117,7 +117,7 @@ class _Shown:
             TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[loss]}"),
         )
-        self._bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._bar = Progress(*columns, console=console, disable=not console.is_interactive, transient=True)
         self._task: Any = self._bar.add_task("", total=None, loss="")
 
     def __enter__(self) -> _Shown:

@@ -17,7 +17,8 @@ class TrainingProgress:
     """Shows a run of `epochs` epochs of `steps_per_epoch` steps (`None` where that is not known), of which `done` steps
     are done already.
 
-    Use as a context manager. On a terminal it is a bar that is drawn ten times a second; else each epoch is one line.
+    Use as a context manager. On a terminal that can move its cursor it is a bar that is drawn ten times a
+    second; else each epoch is one line.
     """
 
     def __init__(self, epochs: int, steps_per_epoch: int | None, done: int, console: Console) -> None:
@@ -29,7 +30,7 @@ class TrainingProgress:
         self._epoch = 0
         self._began = self._drawn = time.perf_counter()
         self._bar: Progress | None = None
-        if console.is_terminal:
+        if console.is_terminal and not console.is_dumb_terminal:
             # The figures take the width that is left; what matters least stands last there, to be cut off.
             columns = (
                 TextColumn("epoch {task.fields[epoch]}"),

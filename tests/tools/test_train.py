@@ -346,7 +346,17 @@ def test_what_cannot_be_done_is_one_error(arguments: list[str], message: str, ca
 def test_on_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
     assert main(["train", "--epochs", "2"]) == 0
     out = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().out)
     assert re.search(r"epoch 2/2 ━+ 100% 00:00 loss \d\.\d{4}  accuracy [01]\.\d{4}  [\d,]+ steps/s  val_loss", out)
     assert f"saved {DIGITS}" in out
+
+
+def test_on_a_terminal_that_cannot_move_its_cursor_each_epoch_is_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    assert main(["train", "--epochs", "2"]) == 0
+    assert re.findall(r"^epoch \d/2", capsys.readouterr().out, re.MULTILINE) == ["epoch 1/2", "epoch 2/2"]
