@@ -12,7 +12,7 @@ from ..graph.dead_code import live_nodes
 from ..graph.rewrite import Pass
 from ..graph.structural_key import node_key
 from ..graph.views import resolve_views
-from ..kernels.conv_geometry import can_make_operands, geometry
+from ..kernels.conv_geometry import geometry, has_tiled_kernel
 from ..kernels.conv_operands import (
     PROLOGUE_CONVOLUTIONS,
     can_be_cut,
@@ -199,7 +199,7 @@ class _Rewriter:
         if reader.op.is_region:
             same = squeezed(value.type.shape) == reader.attrs["domain"]
             return same and product_of(reader) is None
-        if reader.op not in PROLOGUE_CONVOLUTIONS or not can_make_operands(reader):
+        if reader.op not in PROLOGUE_CONVOLUTIONS or not has_tiled_kernel(reader):
             return False
         places = [i for i, v in enumerate(reader.inputs) if v is value]
         return places[-1] < data_operands(reader)
@@ -244,9 +244,13 @@ class _Rewriter:
 
 
 def can_have_prologue(convolution: Node, most_shares: int, target: Target) -> bool:
-    """Whether the tiles of a convolution compute their operand; if not, too many would compute the same rows."""
+    """Whether the tiles of a convolution compute their operand; if not, too many would compute the same rows, or images
+    of a volume that those of the cotangent meet.
+    """
     if is_convolution(convolution):
         return True
+    if convolution.inputs[0].type.ndim > 4:
+        return False
     tiles = weight_gradient_tiles(convolution, target)
     assert tiles is not None
     return tiles.shares <= most_shares and (tiles.bands == 1 or tiles.geometry.windows[0].expand == 1)

@@ -110,11 +110,6 @@ def has_tiled_kernel(unit: Node) -> bool:
     return 1 <= x.ndim - 2 <= 3 and 0 not in (x.size, y.size, w.size)
 
 
-def can_make_operands(unit: Node) -> bool:
-    """Whether the tiled kernels of a convolution or weight gradient can compute what they read: those over images."""
-    return has_tiled_kernel(unit) and convolution_of(unit).inputs[0].type.ndim <= 4
-
-
 def geometry(unit: Node, target: Target) -> Geometry | None:
     """The sizes of a convolution or weight gradient with tiled kernels; None where it has none."""
     return tiled_geometry(unit, wanted_cut(unit, target), target)

@@ -86,6 +86,7 @@ def test_what_is_made_on_the_way_has_the_bits_of_what_is_made_apart(case, per_im
         "one axis",
         "positions of all images in one row",
         "groups",
+        "volumes, padding left out",
     ],
 )
 def test_kernels_keep_to_the_memory_that_is_theirs(case):
@@ -179,6 +180,15 @@ def test_a_network_of_normalized_convolutions_makes_what_they_read_on_the_way():
     blocks = [replace(block, nbytes=least) if block.unit is unit else block for block in made.blocks]
     with pytest.raises(PlanVerificationError, match="scratch"):
         check_plan(replace(made, blocks=blocks))
+
+
+def test_convolutions_of_volumes_make_what_they_read_and_gradients_of_their_weights_do_not():
+    model = nn.Sequential(nn.Conv3d(2, 8, 3), nn.BatchNorm3d(8), nn.ReLU(), nn.Conv3d(8, 4, 3))
+    batch = np.zeros((4, 2, 12, 12, 12), "float32")
+    made = plan_step(model, lambda model, x: F.mse_loss(model(x), 0 * model(x)), optim.SGD(0.1), batch).plan
+    check_plan(made)
+    regions = [node for node in fused(made.graph) if has_prologue(node, 0)]
+    assert {convolution_of(node).op.name for node in regions} == {"conv"}
 
 
 def test_steps_have_the_same_bits_for_any_threads_and_budget():
