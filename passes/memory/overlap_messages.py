@@ -12,6 +12,7 @@ from ...ir import Graph, Node, Value
 from ...ir.ops import collectives
 from ..graph.rewrite import Pass
 from ..graph.views import resolve_views
+from ..ranks.shard_gathers import begins_gather, copies_of_inputs
 from .schedule import extra_dependencies
 
 _BEGINNING = (collectives.start_gather, collectives.start_exchange, collectives.start_swap)
@@ -48,17 +49,11 @@ class _Order:
         for node, sources in self.before.items():
             for source in dict.fromkeys(sources):
                 self.behind[source].append(node)
-        self.sent_first: dict[Value, Sequence[Node]] = dict.fromkeys(graph.inputs, ())
-        """Of inputs, and of copies of these to a bucket: what makes them."""
-        for node in graph.nodes:
-            if (node.op.is_view or node.op.only_moves) and node.inputs and set(node.inputs) <= self.sent_first.keys():
-                made = dict.fromkeys(other for v in node.inputs for other in self.sent_first[v])
-                self.sent_first[node.output] = (*made, node)
-        self.gathers = deque(
-            n for n in graph.nodes if n.op is collectives.start_gather and n.inputs[0] in self.sent_first
-        )
-        self.of_input = set(self.gathers)
-        self.of_input.update(node for gather in self.gathers for node in self.sent_first[gather.inputs[0]])
+        inputs = set(graph.inputs)
+        self.gathers = deque(n for n in graph.nodes if begins_gather(n, inputs))
+        self.copies = {gather: copies_of_inputs(gather.inputs[0], inputs) or [] for gather in self.gathers}
+        """What a gather of inputs copies to a bucket first."""
+        self.of_input = {node for gather in self.gathers for node in (gather, *self.copies[gather])}
         self.place = {node: i for i, node in enumerate(graph.nodes)}
         self.waiting = {node: len(set(sources)) for node, sources in self.before.items()}
         self.ready = [self.place[n] for n in graph.nodes if not self.waiting[n] and n not in self.of_input]
@@ -128,7 +123,7 @@ class _Order:
         """Ask for the next parameter."""
         if self.gathers:
             gather = self.gathers.popleft()
-            for node in (*self.sent_first[gather.inputs[0]], gather):
+            for node in (*self.copies[gather], gather):
                 self._emit(node)
 
     def _is_early(self, node: Node) -> bool:

@@ -10,6 +10,10 @@ _WORTH_ITS_OWN = 16
 """An array whose bytes take so many times the latency is sent by itself: to copy it into a bucket saves too little."""
 _ROOM = 1.25
 """A bucket of shards has at most so many times the bytes of the largest array: that is whole on a rank anyway."""
+_LARGE = 0.5
+"""An array of shards that has so much of the largest one travels by itself: its copy in a bucket would be memory that
+counts, and a budget may gather it again.
+"""
 _SHARDED = (collectives.all_gather, collectives.reduce_scatter)
 
 
@@ -23,7 +27,7 @@ def buckets(graph: Graph, target: Target) -> list[list[Node]]:
     messages before them. What the backward gathers again is not gathered with what the forward does.
     """
     alone = _WORTH_ITS_OWN * target.rank_latency_ns * target.rank_bytes_per_ns
-    room = {op: _ROOM * max((_whole(n) for n in graph.nodes if n.op is op), default=0) for op in _SHARDED}
+    largest = {op: max((_whole(n) for n in graph.nodes if n.op is op), default=0) for op in _SHARDED}
     level: dict[Value, int] = dict.fromkeys(graph.inputs, 0)
     open_buckets: dict[tuple[object, ...], list[Node]] = {}
     found: list[list[Node]] = []
@@ -32,13 +36,15 @@ def buckets(graph: Graph, target: Target) -> list[list[Node]]:
         level.update(dict.fromkeys(node.outputs, now + (node.op.on_ranks is not None)))
         if node.op is not collectives.all_reduce and not _is_copied(node, target):
             continue
+        if node.op in _SHARDED and _whole(node) >= _LARGE * largest[node.op]:
+            continue
         nbytes = node.output.type.nbytes
         if node.op is collectives.all_reduce and nbytes >= alone:
             found.append([node])
             continue
         key = (node.op, now, node.attrs["ranks"], node.output.type.dtype, node.origin.role == "recompute")
         bucket = open_buckets.get(key)
-        if bucket is None or _is_full(bucket, node, alone, room):
+        if bucket is None or _is_full(bucket, node, alone, largest):
             bucket = open_buckets[key] = []
             found.append(bucket)
         bucket.append(node)
@@ -61,8 +67,8 @@ def _whole(node: Node) -> int:
     return max(node.inputs[0].type.nbytes, node.output.type.nbytes)
 
 
-def _is_full(bucket: list[Node], more: Node, alone: float, room: dict[Op, float]) -> bool:
+def _is_full(bucket: list[Node], more: Node, alone: float, largest: dict[Op, int]) -> bool:
     """Whether one more array has no room in a bucket."""
     if more.op is collectives.all_reduce:
         return sum(n.output.type.nbytes for n in bucket) >= alone
-    return sum(map(_whole, bucket)) + _whole(more) > room[more.op]
+    return sum(map(_whole, bucket)) + _whole(more) > _ROOM * largest[more.op]

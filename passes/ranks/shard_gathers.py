@@ -10,8 +10,24 @@ from ...ir.ops import collectives
 
 
 def begins_gather(node: Node, inputs: Collection[Value]) -> bool:
-    """Whether a message gathers one of the `inputs` of its graph: what it sends is there until that is overwritten."""
-    return node.op is collectives.start_gather and node.inputs[0] in inputs
+    """Whether a message gathers `inputs` of its graph: what it sends is there until they are overwritten."""
+    return node.op is collectives.start_gather and copies_of_inputs(node.inputs[0], inputs) is not None
+
+
+def copies_of_inputs(value: Value, inputs: Collection[Value]) -> list[Node] | None:
+    """The nodes that copy some of the `inputs` to a bucket, in order: none for an input; None where it is computed."""
+    if value in inputs:
+        return []
+    node = value.node
+    if node is None or not node.inputs or not (node.op.is_view or node.op.only_moves):
+        return None
+    made: dict[Node, None] = {}
+    for read in node.inputs:
+        before = copies_of_inputs(read, inputs)
+        if before is None:
+            return None
+        made.update(dict.fromkeys(before))
+    return [*made, node]
 
 
 def is_regathered(node: Node) -> bool:
@@ -39,6 +55,7 @@ def prefetched(graph: Graph) -> Graph:
         return graph
     finish = {n.inputs[0].node: n for n in graph.nodes if n.op is collectives.finish}
     behind = {finish[before]: node for before, node in pairwise(begun)}
+    copies = {node: copies_of_inputs(node.inputs[0], inputs) or [] for node in begun}
     order: list[Node] = []
     done: set[Node] = set()
 
@@ -46,7 +63,9 @@ def prefetched(graph: Graph) -> Graph:
         order.append(node)
         done.add(node)
         if node in behind and behind[node] not in done:
-            emit(behind[node])
+            for other in (*copies[behind[node]], behind[node]):
+                if other not in done:
+                    emit(other)
 
     for node in graph.nodes:
         if node not in done:
