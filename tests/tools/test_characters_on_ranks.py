@@ -23,7 +23,7 @@ from gradloom.tools.recipes.lstm import Settings as LSTM
 
 SMALL = dict(context=16, batch_size=8, warm_up=5)
 TEXT = "the cat sat on the mat; the dog sat on the log.\\n" * 40
-STOPS, ranks = {stops}, {ranks}
+STEPS, STOPS, ranks = {steps}, {stops}, {ranks}
 meetings._SECONDS = 0.0  # after each step
 
 
@@ -32,13 +32,13 @@ def stop(progress):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-gpt, lstm = GPT(width=16, heads=2, layers=1, dropout=0.1, **SMALL), LSTM(width=8, hidden=16, **SMALL)
+gpt, lstm = GPT(width=16, heads=2, layers=1, dropout=0.1, **SMALL), LSTM(width=8, hidden=16, dropout=0.1, **SMALL)
 for kind, shard in ((gpt, {gpt}), (lstm, {lstm})):
     path = f"{{kind.name}}.safetensors"
     options = dict(threads=1, ranks=ranks, out=path, resume=path if {resume} else None, on_progress=stop)
     try:
         with Interruptions() as came:
-            trained = train_characters(TEXT, kind, 12, shard=shard, interruptions=came, **options)
+            trained = train_characters(TEXT, kind, STEPS, shard=shard, interruptions=came, **options)
     except KeyboardInterrupt:
         continue
     digest = hashlib.sha256()
@@ -52,8 +52,15 @@ for kind, shard in ((gpt, {gpt}), (lstm, {lstm})):
 """
 
 
-def program(ranks: str, stops: int = 0, gpt: str | None = None, lstm: str | None = None, resume: bool = False) -> str:
-    return PROGRAM.format(ranks=ranks, stops=stops, gpt=repr(gpt), lstm=repr(lstm), resume=resume)
+def program(
+    ranks: str,
+    stops: int = 0,
+    gpt: str | None = None,
+    lstm: str | None = None,
+    resume: bool = False,
+    steps: int = 12,
+) -> str:
+    return PROGRAM.format(ranks=ranks, stops=stops, gpt=repr(gpt), lstm=repr(lstm), resume=resume, steps=steps)
 
 
 def figures(output: str) -> list[str]:
@@ -77,6 +84,41 @@ def test_any_number_of_ranks_trains_a_model_of_text_to_the_same_bits(
     code, output = run_program(2, program("gl.ranks.mpi()", 0, "parameters", None, resume=True), together)
     assert code == 0, output
     assert figures(output) == expected
+
+
+@pytest.fixture(scope="module")
+def of_one_process(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What one process has after 100 steps."""
+    code, output = run_program(1, program("gl.ranks.one()", steps=100), tmp_path_factory.mktemp("one"))
+    assert code == 0, output
+    assert len(figures(output)) == 2
+    return figures(output)
+
+
+@pytest.mark.mpi
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", [None, "state", "gradients", "parameters"])
+@pytest.mark.parametrize("ranks", [2, 4, 8])
+def test_a_hundred_steps_with_dropout_have_the_same_bits(
+    ranks: int, shard: str | None, of_one_process: list[str], tmp_path: Path
+):
+    code, output = run_program(ranks, program("gl.ranks.mpi()", gpt=shard, lstm=shard, steps=100), tmp_path)
+    assert code == 0, output
+    assert figures(output) == of_one_process
+
+
+@pytest.mark.mpi
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(None, "parameters"), ("parameters", "state"), ("gradients", None)])
+def test_a_hundred_steps_that_four_ranks_began_and_two_ended_have_the_same_bits(
+    before: str | None, after: str | None, of_one_process: list[str], tmp_path: Path
+):
+    code, output = run_program(4, program("gl.ranks.mpi()", 37, before, before, steps=100), tmp_path)
+    assert code == 0, output
+    assert not figures(output)  # it was interrupted
+    code, output = run_program(2, program("gl.ranks.mpi()", 0, after, after, resume=True, steps=100), tmp_path)
+    assert code == 0, output
+    assert figures(output) == of_one_process
 
 
 @pytest.mark.mpi
