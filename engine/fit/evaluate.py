@@ -134,7 +134,7 @@ class Evaluator:
     def _of_batches(self, data: Any, after_batch: Callable[[], None]) -> Iterable[tuple[int, dict[str, float]]]:
         """What `_of_batch` gives for each batch, in their order. Ranks share the batches, and tell each other."""
         ranks = self._step.ranks if isinstance(self._step, Step) else one()
-        if getattr(self._step, "_parameter_shards", None) is not None:
+        if self._figures.shards is not None:
             ranks = one()  # each function of the model is then of all ranks together
         mine: dict[int, tuple[int, dict[str, float]]] = {}
         for number, batch in enumerate(batches_of(self._step, data).epoch(0)):

@@ -48,9 +48,6 @@ class DataParallel:
         if optimizer.evaluates_again or optimizer.tapped is not None:
             what = f"{kind} with ranks: it reads more of the whole batch than gradients"
             raise NotImplementedError(located(f"{what}; take an optimizer of gradients, such as AdamW"))
-        if self.shard is not None and optimizer.averaged is not None:
-            what = f"shard={self.shard!r} with {kind}, whose averages would be shards"
-            raise NotImplementedError(located(f"{what}; leave shard out"))
         if self.shard is not None and stored_dtype(precision, "parameters") is not None:
             what = f"shard={self.shard!r} with parameters in two bytes, whose masters would lie whole on each rank"
             raise NotImplementedError(located(f"{what}; leave parameters out of precision"))

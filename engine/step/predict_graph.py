@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,10 +75,12 @@ def trace_predict(
     precision: str = "fp32",
     stored: Mapping[str, ArrayType] | None = None,
     shards: Shards | None = None,
+    sharded: Collection[str] = (),
 ) -> PredictGraph:
     """Trace `fn(model, *args)` in evaluation, or in training; `args` are pytrees of arrays, numbers or specs, all of
     whose leaves are inputs. `precision` as of `trace_step`; `stored` are the types of parameters in memory, where these
-    are not those of the model; `shards`, how ranks hold parameters. `warned` has the warnings that were given before.
+    are not those of the model; `shards`, how ranks hold those that are `sharded`. `warned` has the warnings that were
+    given before.
     """
     warned = set() if warned is None else warned
     parameters, buffers = model.stored_parameters(), model.stored_buffers()
@@ -88,7 +90,9 @@ def trace_predict(
         types_in_memory = {name: p.type for name, p in parameters} | dict(stored or {})
         inputs = {name: trace.input(types_in_memory[name], name) for name, _ in parameters}
         values: dict[Any, Any] = {
-            p: as_float32(inputs[name], p.type) if shards is None else shards.whole(inputs[name], p.type)
+            p: as_float32(inputs[name], p.type)
+            if shards is None or name not in sharded
+            else shards.whole(inputs[name], p.type)
             for name, p in parameters
         }
         values |= {b: trace.input(b.type, name, writable=True) for name, b in buffers}

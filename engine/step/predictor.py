@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -34,6 +34,7 @@ from .buckets import Bucket, Buckets, Fit
 from .live_arrays import types_of
 from .predict_graph import PredictGraph, trace_predict
 from .refusal import MemoryBudgetError
+from .shards import Shards
 
 if TYPE_CHECKING:
     from .loaded import Loaded
@@ -249,8 +250,23 @@ class Predictor:
         specs: Any = optree.tree_unflatten(tree, like)
         compile_phase("tracing")
         stored = types_of(self._parameters)
-        of_step = step._warned, self._training, step._precision, stored, step._parameter_shards
+        of_step = step._warned, self._training, step._precision, stored, self.shards, self._sharded_names
         return trace_predict(step._model, self._fn, specs, *of_step)
+
+    @property
+    def shards(self) -> Shards | None:
+        """How ranks hold what it computes with, where that is in shards: all of them call it together then."""
+        of_step = self._step._parameter_shards
+        if of_step is not None or self._averages is None or not self._averages.sharded.types:
+            return of_step
+        return self._averages.sharded.shards
+
+    @property
+    def _sharded_names(self) -> Collection[str]:
+        """What of it is in shards, by name."""
+        if self._step._parameter_shards is not None or self._averages is None:
+            return self._parameters
+        return self._averages.sharded.types
 
     def _planned(self, traced: PredictGraph) -> Plan:
         """The function as it was traced, planned. Raises `MemoryBudgetError` where it does not fit."""

@@ -155,11 +155,14 @@ class StepArrays:
         where there are several. A frozen parameter is as it is. Raises `ValueError` where the optimizer keeps none.
         """
         averages = self._averages()
-        return self._current().copies(lambda live: averages.now)
+        copies = self._current().copies(lambda live: averages.now)
+        parameters = self._sharded_parameters()
+        return (parameters if parameters.types else averages.now_sharded).whole(copies)
 
     def _averages(self) -> Averages:
         """The averages that the optimizer keeps. Raises `ValueError` where it keeps none."""
-        return Averages(self._first.traced.optimizer, self._state, self._parameters)
+        whole = not self._sharded_parameters().types
+        return Averages(self._first.traced.optimizer, self._state, self._parameters, self._sharded, whole)
 
     def set_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Replace all parameters, and the buffers among what is given, by name: a PyTorch state dict may come whole.

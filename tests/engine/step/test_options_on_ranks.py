@@ -58,7 +58,21 @@ def digests(ranks: gl.ranks.Ranks) -> str:
             assert gradients[name].shape == parameter.shape
         text = repr((step._measured[1], [g.tobytes() for g in gradients.values()]))
         found.append(hashlib.sha256(text.encode()).hexdigest())
+    for shard in (None, "state", "parameters"):
+        found.append(hashlib.sha256(averaged(ranks, shard)).hexdigest())
     return " ".join(each[:12] for each in found)
+
+
+def averaged(ranks: gl.ranks.Ranks, shard: Any) -> bytes:
+    """Averages of parameters, one of which is frozen, and what a function computes with them, step by step."""
+    optimizer = gl.optim.EMA(gl.optim.AdamW(1e-2), 0.9)
+    step = gl.compile_step(Layers(), plain_loss, optimizer, batch_of(), ranks=ranks, shard=shard, train="[!n]*")
+    predict = step.bind(lambda model, x: model(x), averaged=True)
+    found: list[Any] = []
+    for _ in range(3):
+        found += [*step.averaged_parameters().values(), predict(batch_of()["x"])]
+        step(own_rows(ranks))
+    return b"".join(np.asarray(array).tobytes() for array in found)
 
 
 PROGRAM = """
@@ -144,6 +158,11 @@ def test_gradients_are_those_of_the_whole_batch_and_change_nothing():
             np.testing.assert_allclose(gradient, expected[name], rtol=rtol, atol=atol)
             assert np.array_equal(step.parameters()[name], before[name])
         assert step.steps == 0
+
+
+def test_averages_are_the_same_where_ranks_have_shards_of_them():
+    found = [averaged(gl.ranks.one(), shard) for shard in (None, "state", "gradients", "parameters")]
+    assert found == [found[0]] * 4
 
 
 def test_a_unit_is_dead_where_it_is_0_in_all_parts():
