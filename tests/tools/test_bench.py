@@ -29,7 +29,7 @@ from gradloom.tools.command_error import CommandError
 def of_round(*medians: float, first: float = 1.0, loss: float = 1.0, beyond: int = 100) -> dict[str, Any]:
     work = {"matmul_flops": 1000, "parameters": 10, "draws": False}
     turns = [{"median": median, "least": median / 2, "cpu": 10 - median} for median in medians]
-    return {"turns": turns, "first": first, "loss": loss, "bytes_beyond": beyond, **work}
+    return {"turns": turns, "first": first, "first_cpu": 2 * first, "loss": loss, "bytes_beyond": beyond, **work}
 
 
 def test_figures_are_medians_of_rounds_and_the_first_is_cold():
@@ -38,6 +38,8 @@ def test_figures_are_medians_of_rounds_and_the_first_is_cold():
     assert (figures.step, figures.least, figures.cold, figures.warm) == (3.0, 1.0, 5.0, 1.5)
     assert figures.spread == pytest.approx(7 / 3)
     assert Figures.of(rounds[:1]).warm is None
+    on_one_core = Figures.of(rounds, pinned=True)
+    assert (on_one_core.cold, on_one_core.warm) == (10.0, 3.0)
 
 
 def test_a_comparison_is_with_the_best_peer_and_with_the_floor():
@@ -107,12 +109,12 @@ def test_bench_prints_a_table_and_writes_json(tmp_path: Path, capsys: pytest.Cap
     assert "mlp_s, one core" in table
     assert "gradloom" in table
     found = json.loads(file.read_text())
-    for name in ("mlp_s", "mlp_s, one core"):
+    for name, first in (("mlp_s", "first"), ("mlp_s, one core", "first_cpu")):
         figures = found["workloads"][name]["gradloom"]
         assert figures["step_seconds"] > 0
         assert figures["cpu_seconds"] > 0
         assert [turn["steps"] > 0 for r in figures["rounds"] for turn in r["turns"]] == [True] * harness.TURNS
-        assert figures["first_cold_seconds"] == figures["rounds"][0]["first"]
+        assert figures["first_cold_seconds"] == figures["rounds"][0][first] > 0
         assert figures["bytes_beyond"] > 0
         assert figures["floor_seconds"] > 0
     assert found["machine"]["flops_per_second"] > 0

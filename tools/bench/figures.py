@@ -30,7 +30,9 @@ GPU_PEERS = ("torch-autotune", "torch-graph", "torch-compile-graph")
 
 @dataclass(frozen=True)
 class Figures:
-    """One side of one workload over all rounds, in seconds. `warm` is `None` where there was one round only."""
+    """One side of one workload over all rounds, in seconds. `cold` and `warm` are until the end of the first step; on
+    one core, they are those of the processor. `warm` is `None` where there was one round only.
+    """
 
     step: float
     least: float
@@ -44,8 +46,9 @@ class Figures:
     rounds: list[dict[str, Any]]
 
     @staticmethod
-    def of(rounds: list[dict[str, Any]]) -> Figures:
+    def of(rounds: list[dict[str, Any]], pinned: bool = False) -> Figures:
         """The figures of a side's rounds, the first of which was cold and reported its memory."""
+        first = "first_cpu" if pinned else "first"
         medians = [statistics.median(turn["median"] for turn in r["turns"]) for r in rounds]
         turns = [turn for r in rounds for turn in r["turns"]]
         step = statistics.median(turn["median"] for turn in turns)
@@ -53,8 +56,8 @@ class Figures:
             step,
             min(turn["least"] for turn in turns),
             statistics.median(turn["cpu"] for turn in turns),
-            rounds[0]["first"],
-            statistics.median(r["first"] for r in rounds[1:]) if rounds[1:] else None,
+            rounds[0][first],
+            statistics.median(r[first] for r in rounds[1:]) if rounds[1:] else None,
             rounds[0]["loss"],
             int(rounds[0]["bytes_beyond"]),
             (max(medians) - min(medians)) / step,

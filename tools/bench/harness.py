@@ -145,7 +145,7 @@ def _compare(workload: str, sides: Sequence[str], pinned: bool, settings: Settin
             what = f"{workload}, round {number + 1} of {settings.rounds}"
             for side, found in _round(workload, sides, pinned, settings, Path(caches), number == 0, what, console):
                 measured[side].append(found)
-    figures = {side: Figures.of(measured[side]) for side in sides}
+    figures = {side: Figures.of(measured[side], pinned) for side in sides}
     threads = {n: Figures.of(measured[n]) for n in settings.threads}
     tolerance = LOSS_TOLERANCE if settings.precision == "fp32" else ROUNDED_LOSS_TOLERANCE
     if measured[OURS][0]["draws"]:
@@ -222,7 +222,8 @@ def _table(results: Results) -> Table:
         caption="step, best: the median and the least time of a step in ms; cpu: its processor time, of all cores; "
         "vs peer: how many times as fast as the best peer; floor: over the least time that the machine needs; "
         "bytes: beside parameters and optimizer state; "
-        "vs peer: over the best peer's; cold, warm: seconds to the first step, from an empty and from a filled cache"
+        "vs peer: over the best peer's; cold, warm: seconds to the first step, from an empty and from a filled cache, "
+        "on one core those of the processor"
         + ("; threads: a step of Gradloom's on so many, and how many times as fast as on the fewest" if counts else ""),
         caption_justify="left",
         box=None,

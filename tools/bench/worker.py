@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import resource
 import statistics
 import sys
 import time
@@ -50,15 +51,16 @@ class Measurement:
         start = time.perf_counter()
         module, function = BUILDERS[side]
         build = getattr(importlib.import_module(f".{module}", __package__), function)
-        imported = time.perf_counter()
+        imported, cpu = time.perf_counter(), _processor_seconds()
         place = Place(target, precision, threads, cores)
         self._made = build(task(workload, batch_size), place)
         losses = [self._made.number()]
-        first = time.perf_counter() - imported
+        first, first_cpu = time.perf_counter() - imported, _processor_seconds() - cpu
         losses += [self._made.number() for _ in range(WARM_UP_STEPS - 1)]
         self._together = _steps_together(self._made.step) if place.on_gpu else 1
         self._run = _several(self._made.step, self._together) if place.on_gpu else self._made.step
-        self._found = {"imports": imported - start, "first": first, "loss": losses[COMPARED_STEPS - 1]}
+        self._found = {"imports": imported - start, "first": first, "first_cpu": first_cpu}
+        self._found["loss"] = losses[COMPARED_STEPS - 1]
 
     def turn(self, seconds: float) -> dict[str, float]:
         """Steps for about so many seconds: the `median` and the `least` time of one, the median of the processor time
@@ -82,8 +84,9 @@ class Measurement:
         }
 
     def end(self, memory: bool) -> dict[str, Any]:
-        """`first` is from the imports' end until the first step was done, `loss` that of step `COMPARED_STEPS`; with
-        `memory` there are `bytes_beyond`. What a step does is told by Gradloom.
+        """`first` is from the imports' end until the first step was done, `first_cpu` the processor time of that,
+        `loss` that of step `COMPARED_STEPS`; with `memory` there are `bytes_beyond`. What a step does is told by
+        Gradloom.
         """
         beyond = {"bytes_beyond": self._made.bytes_beyond()} if memory else {}
         return {**self._found, **asdict(self._made.work()), **beyond}
@@ -102,6 +105,12 @@ def measure(
     measured = Measurement(side, workload, batch_size, target, precision)
     turn = measured.turn(seconds)
     return {**measured.end(memory), "turns": [turn]}
+
+
+def _processor_seconds() -> float:
+    """The processor time of this process so far, and of those that it started and that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def _steps_together(step: Callable[[], Any]) -> int:
