@@ -26,6 +26,8 @@ FEW_TERMS = 1024
 """Terms of a part that are added up one after the other: from there on rounding errors are felt."""
 SECTION = 512
 """Terms of a section of a longer sum, at least."""
+# Places and strips that read a block of channels, from which on it is worth copying it.
+_LEAST_READERS = 16
 # A section lies within one image. Images of fewer positions have sections only where a part has thousands of terms:
 # for fewer, such short sections cost more than the digits are worth.
 _SHORT_SECTION = 64
@@ -113,9 +115,32 @@ class WeightGradientTiles:
         """Bytes of all parts."""
         return self.geometry.target.round_to_line(self.parts * self.part_bytes)
 
+    @property
+    def packs(self) -> bool:
+        """Whether a tile copies a block of the input's channels, which it then reads for all places and strips.
+
+        The few channels of a block lie in a line of each position. Where vectors are short these lines come from the
+        second cache as slowly as they are multiplied; the copy stays in the first.
+        """
+        g = self.geometry
+        alike = g.depth_kernel == 1 and g.depths[0] == g.depths[1] and g.depth_window.stride == 1
+        in_rows = self.bands == 1 or g.windows[0].expand == 1
+        readers = g.places * g.channel_strips.count // math.prod(window.stride for window in g.windows)
+        worth = self.blocks.blocks > 1 and readers >= _LEAST_READERS
+        return g.target.packs and not g.shares_vectors and alike and in_rows and worth
+
+    @property
+    def packed_bytes(self) -> int:
+        """Bytes of that copy: of what an iteration reads of the input."""
+        if not self.packs:
+            return 0
+        g = self.geometry
+        positions = self.images // self.iterations * self.copied(0)[2] * g.input_lengths[1]
+        return g.target.round_to_line(positions * self.blocks.most * g.itemsize)
+
     def scratch_bytes(self, threads: int) -> int:
         """Bytes of all parts, and of what each worker copies."""
-        return self.all_parts_bytes + threads * (self.copied_bytes(0) + self.copied_bytes(1))
+        return self.all_parts_bytes + threads * (self.packed_bytes + self.copied_bytes(0) + self.copied_bytes(1))
 
     @property
     def blocks(self) -> Rows:

@@ -220,7 +220,13 @@ class Scratch:
             several = math.prod(node.inputs[1].type.shape[:-1]) > cut.section
             nbytes = cut.channels * math.prod(w.shape[1:]) * w.dtype.itemsize
             return self.plan.threads * self.lines(nbytes) if several else 0
-        return self.lines(parts.parts * self._channel_lines(w, node.attrs["groups"]) * int(np.prod(w.shape[1:])))
+        of_parts = self.lines(parts.parts * self._channel_lines(w, node.attrs["groups"]) * int(np.prod(w.shape[1:])))
+        if not parts.packs:
+            return of_parts
+        rows = parts.images // parts.iterations * parts.copied(0)[2]
+        block = -(-w.shape[1] // parts.blocks.blocks)
+        nbytes = rows * parts.copied_columns(0) * block * w.dtype.itemsize
+        return of_parts + self.plan.threads * self.lines(nbytes)
 
     def _channel_lines(self, w: ArrayType, groups: int) -> int:
         """Bytes of one element for each channel out: each group begins a vector, but for small ones, of

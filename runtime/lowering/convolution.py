@@ -277,7 +277,11 @@ def _sum(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
     of_runs = [len(runs), g.windows[1].stride, -g.windows[1].low]
     for run in runs:
         of_runs += [run.blocks, blocks_met.index((run.rows, run.columns)), run.rows]
-    at = 4 + len(numbers) + 4 * 2 + len(of_volumes) + 5 * (g.depth_kernel + sum(g.kernel)) + len(of_runs)
+    behind: list[Arg] = [*of_runs]
+    if not g.shares_vectors:
+        packed = _scratch(unit, plan, tiles.all_parts_bytes, tiles.packed_bytes) if tiles.packs else 0
+        behind = [packed, *tiles.copied(0)]
+    at = 4 + len(numbers) + 4 * 2 + len(of_volumes) + 5 * (g.depth_kernel + sum(g.kernel)) + len(behind)
     of_copies: list[Arg] = []
     for number, copy in enumerate(copies):
         begins = tiles.copied(number)
@@ -288,7 +292,6 @@ def _sum(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
     for axis in (depth, *zip(g.windows, g.input_lengths, g.output_lengths, g.kernel)):
         for m in tap_outputs(*axis):
             numbers += [m.first, m.count, m.stride, m.input_first, m.input_stride]
-    numbers += of_runs
     dtype, widths = convolution_of(unit).output.type.dtype, sorted(strips.widths())
     vectors = Vectors(_lanes(g), _used(g), _partly_there(g), g.is_depthwise, _group(g), tiles.section > 0)
     if g.shares_vectors:
@@ -296,15 +299,15 @@ def _sum(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
         source = tiled_weight_gradient.grouped_weight_gradient(dtype, vectors, shapes, blocks_met, widths)
     else:
         shapes = tile_shapes([blocks], widths)
-        source = tiled_weight_gradient.weight_gradient(dtype, vectors, shapes)
+        source = tiled_weight_gradient.weight_gradient(dtype, vectors, shapes, tiles.packs)
     read = [Pointer.to(plan.views[_given(unit, n)]) if copy is None else copy.args[1] for n, copy in enumerate(copies)]
-    call = Call(source, [TILE, *read, _scratch(unit, plan, 0), *numbers, *of_copies])
+    call = Call(source, [TILE, *read, _scratch(unit, plan, 0), *numbers, *behind, *of_copies])
     return Launch(tiles.parts * tiles.shares, [call])
 
 
 def _copies(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> list[Call | None]:
     """For each operand, the call that makes it for an iteration, if the tile does."""
-    begin = tiles.all_parts_bytes
+    begin = tiles.all_parts_bytes + plan.threads * tiles.packed_bytes
     lines = begin + plan.threads * sum(map(tiles.copied_bytes, (0, 1)))
     result: list[Call | None] = []
     for number in (0, 1):

@@ -15,12 +15,20 @@ import numpy as np
 from ...ir import SHORT_NAMES
 from .tiled_convolution import Block, Shape, Vectors, call_one, call_tile, define_tiles
 
+_AS_IT_LIES = ("x_image", "x_line", "pixel")
+"""Bytes from image to image of the input, from row to row and from column to column."""
+_PACKED = ("packed_image", "packed_line", "packed_pixel")
+"""The same of the copy of a block of its channels."""
 
-def _sections(shapes: Sequence[Shape], tail: bool, a_row: str, indent: int) -> str:
+
+def _sections(
+    shapes: Sequence[Shape], tail: bool, a_row: str, indent: int, steps: tuple[str, str, str] = _AS_IT_LIES
+) -> str:
     """Calls of the register tile for sections of what an iteration sums over: rows of one image, or a part of a row."""
+    image, line, pixel = steps
     arguments = (
-        f"section_of_a, {a_row}, section_of_g, to, c_row, i64(1), i64(0), i64(0), down, row_step * x_line, "
-        "row_stride * g_line, across, column_step * pixel, column_stride * g_pixel, columns, more"
+        f"section_of_a, {a_row}, section_of_g, to, c_row, i64(1), i64(0), i64(0), down, row_step * {line}, "
+        f"row_stride * g_line, across, column_step * {pixel}, column_stride * g_pixel, columns, more"
     )
     lines = f"""pieces = (n1 * n0 + word(b, 31) - 1) // word(b, 31)
 section_rows = (n1 + pieces - 1) // pieces
@@ -31,8 +39,8 @@ for image in range(n2):
         down = n1 - row if n1 - row < section_rows else section_rows
         for column_of_row in range(0, n0, section_columns):
             across = n0 - column_of_row if n0 - column_of_row < section_columns else section_columns
-            section_of_a = a + image * image_step * x_image + row * row_step * x_line
-            section_of_a += column_of_row * column_step * pixel
+            section_of_a = a + image * image_step * {image} + row * row_step * {line}
+            section_of_a += column_of_row * column_step * {pixel}
             section_of_g = g + image * image_stride * g_image + row * row_stride * g_line
             section_of_g += column_of_row * column_stride * g_pixel
             {call_tile(shapes, tail, arguments, 12)}
@@ -90,8 +98,49 @@ _OPERANDS = """
 """.strip("\n")
 
 
-def weight_gradient(dtype: np.dtype[Any], of: Vectors, shapes: Sequence[Shape]) -> str:
-    """A tile of `WeightGradientTiles`.
+# The order of units.
+_PLACES_OUTSIDE = """block = rest % blocks
+            rest = rest // blocks
+            place = rest % places
+            group = rest // places"""
+_BLOCKS_OUTSIDE = """place = rest % places
+            rest = rest // places
+            block = rest % blocks
+            group = rest // blocks"""
+_PLACE_OF_COPY = """
+        at = 44 + 5 * (depths + kernel_rows + kernel_columns)
+        packed, packed_rows = word(b, at), word(b, at + 3)
+        first_packed = iteration % bands * word(b, at + 1) + word(b, at + 2)
+        packed_pixel = a_row * most
+        packed_line = packed_pixel * width
+        packed_image = packed_line * packed_rows
+        copied = i64(-1)"""
+# A block of the channels of an iteration's input, copied where it was not yet.
+_COPY = """
+            if group * blocks + block != copied:
+                copied = group * blocks + block
+                for image in range(stop_image - first_image):
+                    for row in range(packed_rows):
+                        if (first_packed + row >= 0) & (first_packed + row < height):
+                            source = x_start + (first_image + image) * x_image + (first_packed + row) * x_line
+                            source += a_row * (group * inner + channel)
+                            target = packed + image * packed_image + row * packed_line
+                            if rows == {most}:
+                                for column in range(width):
+                                    one = array_{short}(source + column * pixel, 0)
+                                    other = array_{short}(target + column * packed_pixel, 0)
+                                    for i in range({most}):
+                                        other[i] = one[i]
+                            else:
+                                for column in range(width):
+                                    one = array_{short}(source + column * pixel, 0)
+                                    other = array_{short}(target + column * packed_pixel, 0)
+                                    for i in range({most} - 1):
+                                        other[i] = one[i]"""
+
+
+def weight_gradient(dtype: np.dtype[Any], of: Vectors, shapes: Sequence[Shape], packs: bool) -> str:
+    """A tile of `WeightGradientTiles`, which `packs` a block of channels before it goes through its places and strips.
 
     Args: tile, x, cotangent, parts; 4: volumes, height and width of x, height and width of the cotangent; 9: channels
     in and out of a group, channels of x, of the cotangent; 13: images of a chunk, bands, rows of a band, chunks, parts,
@@ -100,16 +149,24 @@ def weight_gradient(dtype: np.dtype[Any], of: Vectors, shapes: Sequence[Shape]) 
     32 for x and 36 for the cotangent: the word that has the kernel which makes it for an iteration (0: it is there,
     whole), rows from one band to the next, first row, rows of an image as they lie there; 40: images of a volume of x
     and of the cotangent, images of the kernel, runs of images of a volume; 44: for each image, row and column of the
-    kernel: first, count, stride, source, step of the outputs that it contributes to; then the arguments of the kernels
-    that make x and cotangent.
+    kernel: first, count, stride, source, step of the outputs that it contributes to; then where a block of channels is
+    copied, and its rows: from one band to the next, first row, rows of an image; then the arguments of the kernels that
+    make x and cotangent.
     """
     short, size = SHORT_NAMES[dtype], dtype.itemsize
+    image, line, pixel = steps = _PACKED if packs else _AS_IT_LIES
     arguments = (
-        "a, i64(a_row), g, to, c_row, n2, image_step * x_image, image_stride * g_image, "
-        "n1, row_step * x_line, row_stride * g_line, n0, column_step * pixel, column_stride * g_pixel, columns, more"
+        f"a, i64(a_row), g, to, c_row, n2, image_step * {image}, image_stride * g_image, "
+        f"n1, row_step * {line}, row_stride * g_line, n0, column_step * {pixel}, column_stride * g_pixel, columns, more"
     )
-    sections = _sections(shapes, of.tail, "i64(a_row)", 12)
+    sections = _sections(shapes, of.tail, "i64(a_row)", 12, steps)
     add = sections if of.sectioned else call_tile(shapes, of.tail, arguments, 12)
+    order, place_of_copy, copy = _PLACES_OUTSIDE, "", ""
+    start = f"x_start + {size} * (group * inner + channel)"
+    if packs:
+        order, place_of_copy = _BLOCKS_OUTSIDE, _PLACE_OF_COPY
+        copy = _COPY.format(most=max(rows for rows, _ in shapes), short=short)
+        start = "packed - first_image * packed_image - first_packed * packed_line"
     return f"""
 a_row = {size}
 {define_tiles(short, shapes, of, True)}
@@ -133,14 +190,11 @@ def kernel(b):
     base = word(b, 3) + {size} * lanes * part * word(b, 29)
     first_iteration = part * passes // parts * word(b, 30)
     for iteration in range(first_iteration, (part + 1) * passes // parts * word(b, 30)):
-{_OPERANDS}
+{_OPERANDS}{place_of_copy}
         for unit in range(share * units // shares, (share + 1) * units // shares):
             strip = unit % strips
             rest = unit // strips
-            block = rest % blocks
-            rest = rest // blocks
-            place = rest % places
-            group = rest // places
+            {order}
             depth = place // (kernel_rows * kernel_columns)
             kernel_row = place // kernel_columns - depth * kernel_rows
             kernel_column = place % kernel_columns
@@ -151,7 +205,7 @@ def kernel(b):
             channel = block * most if block <= long else block * (most - 1) + long
             c_row = {size} * lanes * all_vectors
             to = base + ((group * places + place) * inner + channel) * c_row
-            to += {size} * lanes * vector
+            to += {size} * lanes * vector{copy}
 {_MET}
             at = 44 + 5 * (depths + kernel_rows + kernel_column)
             column_first, n0, column_stride, column_source, column_step = (
@@ -163,9 +217,8 @@ def kernel(b):
                         for e in range(columns):
                             nothing[e] = {short}(0)
                 continue
-            a = x_start + (row_source + skipped * row_step) * x_line
-            a += (image_source + image_skipped * image_step) * x_image
-            a += column_source * pixel + {size} * (group * inner + channel)
+            a = {start} + (row_source + skipped * row_step) * {line}
+            a += (image_source + image_skipped * image_step) * {image} + column_source * {pixel}
             g = g_start + (row_first + skipped * row_stride) * g_line
             g += (image_first + image_skipped * image_stride) * g_image
             g += column_first * g_pixel + {size} * (group * outer + vector * lanes)

@@ -8,11 +8,12 @@ from gradloom.ir.ops.convolution import input_gradient
 from gradloom.passes.kernels.conv_tiles import conv_tiles
 from gradloom.passes.kernels.weight_gradient_tiles import weight_gradient_tiles
 from gradloom.passes.memory.plan import plan
-from gradloom.passes.pipeline import run_passes
-from gradloom.passes.target import DEFAULT_TARGET
+from gradloom.passes.pipeline import pipeline, run_passes
+from gradloom.passes.target import DEFAULT_TARGET, Target
 from gradloom.passes.verify.errors import PlanVerificationError
 from gradloom.passes.verify.plan import check_plan
-from gradloom.runtime.cpu.executable import Executable
+from gradloom.runtime.codegen.host import runnable
+from gradloom.runtime.cpu.executable import Executable, allocate
 from unjitted import run_unjitted
 
 # Shapes of x and w, stride, padding, dilation, expand, groups. Small but for what each is there to show.
@@ -72,26 +73,42 @@ CASES = {
     "volumes by a kernel of one place": ((2, 4, 7, 8, 12), (24, 12, 1, 1, 1), 1, 0, 1, 1, 1),
     "units shared": ((2, 6, 6, 80), (128, 80, 3, 3), 1, 1, 1, 1, 1),
 }
+# Of weight gradients that copy blocks of channels of the input, on targets that pack.
+PACKED = {
+    "blocks of two sizes": ((3, 6, 7, 17), (40, 17, 3, 3), 1, 1, 1, 1, 1),
+    "bands": ((2, 60, 50, 20), (33, 20, 3, 3), 1, 1, 1, 1, 1),
+    "several images": ((40, 5, 6, 13), (37, 13, 3, 3), 1, 1, 1, 1, 1),
+    "stride and dilation": ((2, 13, 11, 14), (100, 14, 3, 3), (2, 1), 2, (1, 2), 1, 1),
+    "more padding than kernel": ((2, 5, 9, 12), (35, 12, 5, 5), 1, 3, 1, 1, 1),
+    "cropped, two strips": ((2, 9, 9, 8), (20, 8, 3, 3), 1, -2, 1, 1, 1),
+    "zeros between": ((2, 6, 7, 15), (33, 15, 4, 4), 1, 2, 1, 2, 1),
+    "two groups": ((2, 9, 8, 28), (80, 14, 3, 3), 1, 1, 1, 1, 2),
+    "one axis of many places": ((3, 90, 11), (50, 11, 5), 1, 2, 1, 1, 1),
+    "one position": ((2, 8, 7, 24), (250, 24, 1, 1), 1, 0, 1, 1, 1),
+    "long sums": ((12, 20, 20, 9), (30, 9, 3, 3), 1, 1, 1, 1, 1),
+    "volumes by one image": ((2, 3, 7, 6, 9), (30, 9, 1, 3, 3), 1, (0, 1, 1), 1, 1, 1),
+}
 # Of a convolution by a kernel of 3x3 that leaves as many positions as it reads.
 ONES = {**dict.fromkeys(("stride", "low", "high", "dilation", "expand"), (1, 1)), "groups": 1}
 
 
-def step(case, dtype):
-    """Forward and both gradients as one graph."""
-    x_shape, w_shape, stride, padding, dilation, expand, groups = CASES[case]
+def step(case, dtype, results=slice(None)):
+    """Forward and both gradients as one graph, or some of these."""
+    x_shape, w_shape, stride, padding, dilation, expand, groups = (CASES | PACKED)[case]
     n = len(x_shape) - 2
     numbers = {"stride": stride, "low": padding, "high": padding, "dilation": dilation, "expand": expand}
-    return graph_of(x_shape, w_shape, {**{name: (k,) * n for name, k in numbers.items()}, "groups": groups}, dtype)
+    each = {name: k if isinstance(k, tuple) else (k,) * n for name, k in numbers.items()}
+    return graph_of(x_shape, w_shape, {**each, "groups": groups}, dtype, results)
 
 
-def graph_of(x_shape, w_shape, attrs, dtype):
+def graph_of(x_shape, w_shape, attrs, dtype, results=slice(None)):
     b = Builder()
     x, w = b.input(spec(x_shape, dtype), "x"), b.input(spec(w_shape, dtype), "w")
     y = OPS["conv"](b, x, w, **attrs)
     g = b.input(y.type, "g")
     dx = input_gradient(b, g, w, x_shape[1:-1], attrs)
     dw = OPS["conv_weight_gradient"](b, x, g, kernel=w_shape[2:], **attrs)
-    return b.graph([y, dx, dw])
+    return b.graph([y, dx, dw][results])
 
 
 def by_channel(b, vector, like):
@@ -153,6 +170,29 @@ def test_nothing_is_read_beside_images_that_are_not_copied(x_shape, w_shape, gro
     arrays = arrays_for(graph)
     for actual, expected in zip(run_unjitted(plan(run_passes(graph), 2), *arrays), interpret(graph, *arrays)):
         np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.skipif("avx2" not in runnable(), reason="no target that packs runs here")
+@pytest.mark.parametrize(
+    ("case", "dtype"), [*((case, "float32") for case in PACKED), ("bands", "float64"), ("two groups", "float64")]
+)
+def test_blocks_of_channels_are_copied_within_the_planned_memory_and_compute_what_the_reference_does(case, dtype):
+    target = Target.cpu("avx2")
+    graph = step(case, dtype, slice(2, 3))
+    assert weight_gradient_tiles(graph.nodes[-1], target).packs
+    arrays = arrays_for(graph)
+    results = []
+    for threads in (1, 3):
+        made = plan(run_passes(graph, pipeline(target=target)), threads, True, target=target)
+        check_plan(made)
+        memory = allocate(made.arena_bytes + 4096)
+        memory[made.arena_bytes :] = 165
+        results.append(run_executable(Executable(made, memory[: made.arena_bytes]), graph, arrays)[0][-1])
+        assert (memory[made.arena_bytes :] == 165).all()
+    np.testing.assert_array_equal(*results)
+    expected = interpret(graph, *arrays)[-1]
+    scale = max(float(np.abs(expected).max()), 1e-3)
+    np.testing.assert_allclose(results[0], expected, rtol=0, atol=(4e-5 if dtype == "float32" else 4e-13) * scale)
 
 
 def test_the_cases_show_what_their_names_say():
