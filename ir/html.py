@@ -55,9 +55,10 @@ def line_chart(
     filled: bool = False,
     title: str = "",
     shown: Callable[[float], str] = "{:.4g}".format,
+    places: Sequence[str] = (),
 ) -> str:
-    """Curves over their places, from 0 on, as an SVG, each with its name. The ends of the common range are `shown` as
-    text.
+    """Curves over their places as an SVG, each with its name, and the `places` with theirs, if they have any. The ends
+    of the common range are `shown` as text. Where `filled`, it begins at 0, with an area below the first curve.
 
     What is not finite is left out.
     """
@@ -68,22 +69,28 @@ def line_chart(
     low, high = min(0.0, *finite) if filled else min(finite), max(finite)
     most = max(len(values) for _, values in curves)
 
+    def across(i: int) -> float:
+        return left + (width - left - 12) * (i / (most - 1) if most > 1 else 0.5)
+
     def place(i: int, value: float) -> str:
-        x = left + (width - left - 8) * (i / (most - 1) if most > 1 else 0.5)
         part = (value - low) / (high - low) if high > low else 0.5
-        return f"{x:.1f},{height - 8 - (height - 8 - top) * part:.1f}"
+        return f"{across(i):.1f},{height - 8 - (height - 8 - top) * part:.1f}"
 
     label = _text(title or ", ".join(name for name, _ in curves))
+    whole = height + 12 * bool(places)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {whole}" width="{width}" height="{whole}" '
         f'role="img" aria-label="{label}" style="max-width:100%;color:inherit" font-size="10" font-family="sans-serif">'
     ]
     for value, y in ((high, top + 3), (low, height - 5)):
         parts.append(f'<text x="{left - 6}" y="{y}" text-anchor="end" fill="currentColor">{_text(shown(value))}</text>')
+    for i, name in enumerate(places):
+        at = f'x="{across(i):.1f}" y="{height + 3}" text-anchor="middle"'
+        parts.append(f'<text {at} fill="currentColor" opacity="0.75">{_text(name)}</text>')
     x = left
-    for (name, values), color in zip(curves, _COLORS * (1 + len(curves) // len(_COLORS))):
+    for n, ((name, values), color) in enumerate(zip(curves, _COLORS * (1 + len(curves) // len(_COLORS)))):
         points = [place(i, value) for i, value in enumerate(values) if math.isfinite(value)]
-        if filled and points:
+        if filled and points and n == 0:
             ends = points[0].split(",")[0], points[-1].split(",")[0]
             area = f"{ends[0]},{height - 8} {' '.join(points)} {ends[1]},{height - 8}"
             parts.append(f'<polygon points="{area}" fill="{color}" opacity="0.45"/>')

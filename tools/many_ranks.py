@@ -30,6 +30,19 @@ _SECONDS = 25.0
 _MOST_PLANNED = 64
 """Plans for more ranks, whose sums have more terms, take too long."""
 _BAR = 24
+_COLUMNS = {
+    "ranks": 6,
+    "rows each": 11,
+    "a rank": 10,
+    "held": 10,
+    "arena": 10,
+    "step": 10,
+    "compute": 10,
+    "messages": 10,
+    "computes": 8,
+}
+"""Names and widths."""
+_RECKONED = "~ reckoned from the others, which are planned to the byte"
 
 
 _NETWORK = re.compile(r"\s*([0-9.]+)\s*GB/s\s*,\s*([0-9.]+)\s*(ns|us|µs|ms)\s*")
@@ -135,21 +148,24 @@ class RanksPrediction:
             f"  {self._batch()}",
             f"  each sends {human(one.sent)} in {one.count:,.0f} messages a step; {self._hidden(one)}",
             "",
-            "   ranks    rows each      a rank        held       arena        step     compute    messages  computes",
+            "  " + "  ".join(name.rjust(width) for name, width in _COLUMNS.items()),
         ]
         for other in self.found:
-            sizes = "  ".join(f"{human(round(n)):>10}" for n in (other.nbytes, other.held, other.arena))
-            times = "  ".join(f"{human_time(t):>10}" for t in (other.step, other.compute, other.messages))
+            cells = "  ".join(cell.rjust(width) for cell, width in zip(self._cells(other), _COLUMNS.values()))
             bar = "#" * max(1, round(_BAR * other.nbytes / most))
-            mark = "*" if other.ranks == self.asked else " " if other.exactly else "~"
-            rows = self.rows // other.ranks if self.shared else self.rows
             more = f"  +{other.recomputes:.1%} recomputed" if other.recomputes else ""
-            lines.append(
-                f"{mark} {other.ranks:>6}  {rows:>11,}  {sizes}  {times}  {other.efficiency:>8.0%}  {bar}{more}"
-            )
-        if not all(other.exactly for other in self.found):
-            lines.append("~ reckoned from the others, which are planned to the byte")
-        return "\n".join([*lines, *self._fits()])
+            lines.append(f"{self._mark(other)} {cells}  {bar}{more}")
+        return "\n".join([*lines, *self._remarks()])
+
+    def _mark(self, one: OfRanks) -> str:
+        return "*" if one.ranks == self.asked else " " if one.exactly else "~"
+
+    def _cells(self, one: OfRanks) -> list[str]:
+        """Texts of `_COLUMNS`."""
+        rows = self.rows // one.ranks if self.shared else self.rows
+        sizes = [human(round(n)) for n in (one.nbytes, one.held, one.arena)]
+        times = [human_time(t) for t in (one.step, one.compute, one.messages)]
+        return [str(one.ranks), f"{rows:,}", *sizes, *times, f"{one.efficiency:.0%}"]
 
     def _batch(self) -> str:
         if self.shared:
@@ -167,6 +183,11 @@ class RanksPrediction:
         exposed = max(0.0, one.step - one.compute)
         hidden = 1 - exposed / one.messages if one.messages else 1.0
         return f"of the {human_time(one.messages)} that these take, {max(hidden, 0.0):.0%} pass while it computes"
+
+    def _remarks(self) -> list[str]:
+        """What is below the figures: how they were found, and which ranks fit."""
+        reckoned = [] if all(one.exactly for one in self.found) else [_RECKONED]
+        return [*reckoned, *self._fits()]
 
     def _fits(self) -> list[str]:
         if self.memory is None:
@@ -204,34 +225,32 @@ class RanksPrediction:
     def to_html(self, title: str) -> str:
         """A page with curves of bytes and time over the ranks, from one to the most, twice as many at each place."""
         rows = [
-            [
-                str(one.ranks),
-                human(round(one.nbytes)),
-                human_time(one.step),
-                human_time(one.messages),
-                f"{one.efficiency:.0%}",
-            ]
+            [*self._cells(one), f"{one.recomputes:.1%}" if one.recomputes else "", self._mark(one).strip()]
             for one in self.found
         ]
         kinds = [("a rank", "nbytes"), ("held", "held"), ("arena", "arena")]
         times = [("step", "step"), ("compute", "compute"), ("messages", "messages")]
+        allowed = [] if self.memory is None else [("memory", [float(self.memory)] * len(self.found))]
+        places = [str(one.ranks) for one in self.found]
         return block(
             title,
-            paragraph(str(self).partition("\n")[0]),
+            *map(paragraph, str(self).split("\n")[:3]),
             line_chart(
-                [(name, [getattr(one, field) for one in self.found]) for name, field in kinds],
+                [*((name, [getattr(one, field) for one in self.found]) for name, field in kinds), *allowed],
                 filled=True,
                 title="bytes of a rank over the number of ranks",
                 shown=lambda value: human(round(value)),
+                places=places,
             ),
             line_chart(
                 [(name, [getattr(one, field) for one in self.found]) for name, field in times],
                 filled=True,
                 title="time of a step over the number of ranks",
                 shown=human_time,
+                places=places,
             ),
-            table(rows, ["ranks", "bytes", "step", "messages", "computes"], range(5)),
-            *(paragraph(line) for line in self._fits()),
+            table(rows, [*_COLUMNS, "recomputed", ""], range(len(_COLUMNS) + 1)),
+            *map(paragraph, self._remarks()),
         )
 
 

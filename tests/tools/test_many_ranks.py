@@ -94,7 +94,10 @@ def test_the_least_number_of_ranks_that_fit_is_named(recipe: str, capsys: pytest
     assert main(["plan", recipe, "--ranks", "8", "--shard", "state", "--memory", f"{enough}B", "--html", "p.html"]) == 0
     least = next(row["ranks"] for row in rows if row["bytes"] <= enough)
     assert f"{least} ranks or more fit" in capsys.readouterr().out
-    assert Path("p.html").read_text().count("<svg") == 2
+    page = Path("p.html").read_text()
+    assert page.count("<svg") == 2
+    for told in (">1024</text>", ">memory</text>", "<th ", ">recomputed</th>", "rows, the batch of the recipe"):
+        assert told in page
     assert main(["plan", recipe, "--ranks", "8", "--shard", "state", "--memory", "1kB"]) == 1
     assert "no number of ranks up to 1,024 fits 1.00 kB each; shard what ranks hold" in capsys.readouterr().out
 
