@@ -2,7 +2,7 @@
 
 That part is numbers, booleans and typed pointers, with the arithmetic of `arithmetic`; assignments, `if`, `while`,
 `for ... in range(...)`, `break`, `continue`, `return`; calls of native functions, of number types, of some of NumPy's
-functions, and of other functions in this part, which become part of the caller.
+functions, and of other functions in this part, which become part of the caller, or are called where they stand `apart`.
 
 A variable belongs to the block (of an `if` or a loop) in which it is first assigned, and keeps its type there. So types
 follow from one reading of the source, without type inference. A variable is a stack slot, loaded and stored where it is

@@ -26,9 +26,9 @@ def lowered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     lower = object_code.lower
 
-    def noted(function: Any, symbol: str) -> Any:
+    def noted(function: Any, *others: Any) -> Any:
         names.append(function.__name__)
-        return lower(function, symbol)
+        return lower(function, *others)
 
     monkeypatch.setattr(object_code, "lower", noted)
     monkeypatch.setenv("GRADLOOM_CACHE", "0")
