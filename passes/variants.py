@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ..ir import Graph, Node
-from .autodiff.min_cut_remat import has_far_values
+from .autodiff.min_cut_remat import MinCutRemat, has_far_values
 from .fusion.regions import compares_forward
 from .graph.comparisons import compares
 from .graph.rewrite import Pass, all_nodes, for_target
 from .memory.overlap_messages import OverlapMessages
 from .memory.plan import Plan, plan
 from .pipeline import Stages, preparation, scheduling_of_all
+from .ranks.loop_parts import LoopParts
 from .ranks.regather import RegatherParameters
-from .ranks.shard_gathers import is_regathered
+from .ranks.shard_gathers import begins_gather, is_regathered
 from .ranks.shares import Shares
 from .remat.accumulate_early import AccumulateEarly
 from .remat.checkpoint_scans import CheckpointScans
@@ -38,6 +39,21 @@ _WORTH_SERIALIZING = 20
 """Concurrent iterations are serialized where one of them takes more than this part of the arena."""
 
 
+def _as_it_is(step: Pass) -> Sequence[Pass]:
+    return (step,)
+
+
+def _gathering_once(step: Pass) -> Sequence[Pass]:
+    return (RegatherParameters(again=False) if isinstance(step, RegatherParameters) else step,)
+
+
+def _by_layers(step: Pass) -> Sequence[Pass]:
+    if not isinstance(step, LoopParts):
+        return (step,)
+    # Before the loops, of which those of the backward may recompute what those of the forward computed.
+    return MinCutRemat(target=step.target), replace(step, by_layers=True)
+
+
 @dataclass(frozen=True)
 class Variant:
     """An alternative pipeline: `passes` turn the prepared graph (see `preparation`) into a scheduled one.
@@ -50,13 +66,12 @@ class Variant:
     why: str
     passes: tuple[Pass, ...]
     applies: Callable[[_Step], bool]
-    prepares: tuple[Pass, ...] = ()
-    """What stands in the preparation in place of the passes of the same names."""
+    prepares: Callable[[Pass], Sequence[Pass]] = _as_it_is
+    """What stands in the preparation in place of each of its passes."""
 
     def preparation(self, before: Sequence[Pass]) -> list[Pass]:
         """The passes that prepare a graph for this variant, where `before` prepare it for the pipeline."""
-        own = {step.name: step for step in self.prepares}
-        return [own.get(step.name, step) for step in before]
+        return [other for step in before for other in self.prepares(step)]
 
     def then(self, last: Pass) -> Variant:
         """This variant with one more pass at the end."""
@@ -95,6 +110,13 @@ class _Step:
     def gathers_again(self) -> bool:
         """Whether the backward gathers what each rank has a shard of, as the forward does."""
         return RegatherParameters() in self.before and any(is_regathered(n) for n in self.prepared.nodes)
+
+    @property
+    def loops_around_layers(self) -> bool:
+        """Whether loops over the parts of the batch of a rank read parameters that are gathered."""
+        loops = (step for step in self.before if isinstance(step, LoopParts))
+        inputs = set(self.prepared.inputs)
+        return any(s.parts > s.ranks for s in loops) and any(begins_gather(n, inputs) for n in self.prepared.nodes)
 
     @cached_property
     def has_far_values(self) -> bool:
@@ -146,7 +168,15 @@ VARIANTS = (
         "room, and is gathered again where there is none; few gradients are under way to other ranks",
         tuple(scheduling_of_all(messages=OverlapMessages(under_way=_UNDER_WAY))),
         lambda step: step.gathers_again,
-        (RegatherParameters(again=False),),
+        _gathering_once,
+    ),
+    Variant(
+        "parts-by-layers",
+        "all parts of the batch that a rank has go through a layer before the next one, so that a few parameters and "
+        "gradients are whole at a time; few gradients are under way to other ranks",
+        tuple(scheduling_of_all(messages=OverlapMessages(under_way=_UNDER_WAY))),
+        lambda step: step.loops_around_layers,
+        _by_layers,
     ),
 )
 """All of them, in the order in which they are tried."""

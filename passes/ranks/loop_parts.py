@@ -15,6 +15,7 @@ from ..graph.scan import emit_scan, step_type
 from ..kernels.matmul_tiles import is_in_registers, is_one_chain
 from ..kernels.product_of_parts import can_add_parts
 from ..target import DEFAULT_TARGET, Target
+from .layers import Layers
 from .shares import Shares
 
 _WORTH_HOISTING = 2
@@ -40,10 +41,17 @@ class LoopParts(Pass):
     leaves: tuple[int, ...] = ()
     """The numbers of the inputs that have rows of the batch."""
     target: Target = DEFAULT_TARGET
+    by_layers: bool = False
+    """Whether what reads other parameters, of which each rank has a shard, comes in the next loop: all parts go through
+    a layer before the next one. So a few layers are whole at a time, and values between layers are there for all parts.
+    """
 
     def __call__(self, graph: Graph) -> Graph:
         shares = Shares(self.ranks, self.parts, self.leaves)
-        return graph if shares.local == 1 else _Loops(graph, shares, self.target).emit()
+        if shares.local == 1:
+            return graph
+        layers = Layers(graph) if self.by_layers else None
+        return _Loops(graph, shares, self.target, layers).emit()
 
 
 def loop_parts(shares: Shares | None) -> LoopParts:
@@ -62,7 +70,7 @@ class _Phase:
 
 
 class _Loops:
-    def __init__(self, graph: Graph, shares: Shares, target: Target) -> None:
+    def __init__(self, graph: Graph, shares: Shares, target: Target, layers: Layers | None) -> None:
         self.graph, self.shares, self.target = graph, shares, target
         self.leaves = {graph.inputs[i] for i in shares.leaves}
         self.phase: dict[Value, int] = dict.fromkeys(graph.inputs, 0)
@@ -76,7 +84,7 @@ class _Loops:
         self.readers = graph.users()
         self.kept = set(graph.outputs)
         for node in graph.nodes:
-            self._place(node)
+            self._place(node, 0 if layers is None else layers.next(node))
         assert self.of_part.isdisjoint(graph.outputs), "an output is of one part alone"
         self.b = Builder()
         self.new: dict[Value, Value] = {}
@@ -90,7 +98,8 @@ class _Loops:
     def _is_part_number(self, node: Node) -> bool:
         return node.op is collectives.rank_index and node.attrs["ranks"] == self.shares.parts
 
-    def _place(self, node: Node) -> None:
+    def _place(self, node: Node, first: int) -> None:
+        """Put a node in a phase: what runs in a loop, in that of number `first` at least."""
         if self._is_hoisted(node):
             self._place_whole(node)
             return
@@ -101,6 +110,7 @@ class _Loops:
         now = max((self.phase[v] for v in node.inputs), default=0)
         read = [v for v in node.inputs if v in self.of_part]
         if self._is_part_number(node) or (read and node.op.on_ranks is None):
+            now = now if _shrinks(node) or self._is_on_its_way(node) else max(now, first)
             for v in read:
                 if self.phase[v] < now and v not in self.stacked:
                     self._in_phase(self.phase[v]).leaving[v] = None
@@ -164,6 +174,13 @@ class _Loops:
         """Whether all that reads a value adds it up over parts and ranks, through views or not."""
         readers = self.readers.get(value, ())
         return all(r.op.on_ranks is not None or (r.op.is_view and self._is_summed(r.output)) for r in readers)
+
+    def _is_on_its_way(self, node: Node) -> bool:
+        """Whether a node brings one value into the form in which ranks add it up, as it pads a gradient."""
+        if sum(v.node is None or not v.node.op.is_generated for v in node.inputs) != 1:
+            return False
+        readers = [reader for v in node.outputs for reader in self.readers.get(v, ())]
+        return all(reader.op.on_ranks is not None or self._is_on_its_way(reader) for reader in readers)
 
     def _place_sum(self, node: Node, rows: Sequence[Value]) -> None:
         now = 0
@@ -271,6 +288,11 @@ def _reshaped_from(value: Value) -> Value:
 
 def _is_made(value: Value) -> bool:
     return value.node is not None and _is_own(value.node)
+
+
+def _shrinks(node: Node) -> bool:
+    """Whether what a node makes is smaller than what it reads: it comes as early as it can."""
+    return sum(v.type.nbytes for v in node.outputs) < max((v.type.nbytes for v in node.inputs), default=0)
 
 
 def _is_own(node: Node) -> bool:

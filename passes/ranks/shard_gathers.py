@@ -79,11 +79,14 @@ def _with_tags(graph: Graph, order: list[Node]) -> Graph:
     new: dict[Value, Value] = {v: b.input(v.type, v.name) for v in graph.inputs}
     tags = 0
     for node in order:
-        copied = b.copy(node, [new[v] for v in node.inputs])
-        if node.op is collectives.finish:
-            sent = copied.inputs[0].node
-            assert sent is not None
-            copied.attrs["tag"] = sent.attrs["tag"]
+        inputs = [new[v] for v in node.inputs]
+        begun = inputs[0].node if node.op is collectives.finish else None
+        if begun is not None:
+            # The copy to a bucket may have been made again meanwhile.
+            inputs[1] = begun.inputs[0]
+        copied = b.copy(node, inputs)
+        if begun is not None:
+            copied.attrs["tag"] = begun.attrs["tag"]
         elif "tag" in node.attrs:
             copied.attrs["tag"], tags = tags, tags + 1
         new.update(zip(node.outputs, copied.outputs))

@@ -7,6 +7,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ...ir import Builder, Graph, Node, Recompute, Value, node_flops
+from ...ir.ops import collectives
 from ..fusion.regions import Fuse
 from ..graph.current_values import CurrentValues
 from ..graph.rewrite import all_nodes
@@ -14,7 +15,7 @@ from ..graph.views import base_of
 from ..kernels.cost import node_nanoseconds
 from ..kernels.library_calls import product_by_library
 from ..memory.plan import Plan, can_be_written_over
-from ..ranks.shard_gathers import gathers_shard, prefetched
+from ..ranks.shard_gathers import copies_of_inputs, gathers_shard, prefetched
 from ..ranks.traffic import message_time
 from .problem import Problem, Run, Unit
 
@@ -168,7 +169,10 @@ def graph_problem(plan: Plan, smallest: int = 64) -> GraphProblem:
     lasting = frozenset(number[v] for v in graph.outputs if v in number)
     # What is looked up a second time is known to be in range only where the indices are the very same value.
     indices = (views[n.inputs[1]].base for n in nodes if n.op.family == "indexing")
-    fixed = frozenset(number[base] for base in indices if base in number)
+    # What is sent stays where it is until that is done.
+    sources = (n.inputs[1] for n in nodes if n.op is collectives.finish)
+    sent = (views[v].base for v in sources if copies_of_inputs(v, inputs) is None)
+    fixed = frozenset(number[base] for base in (*indices, *sent) if base in number)
     sizes = [v.type.nbytes for v in values]
     found = GraphProblem(units, sizes, lasting, overwritten, fixed, smallest, graph=graph, nodes=nodes, values=values)
     found.gathers = any_gathers
