@@ -116,7 +116,9 @@ class _Rewriter:
         self.users = graph.users()
         self.outputs = set(graph.outputs)
         place = {node: i for i, node in enumerate(graph.nodes)}
-        self.last: dict[Value, int] = {}
+        # What only comparisons read is used up where it is made.
+        self.last: dict[Value, int] = {v: place[node] for node in graph.nodes for v in node.outputs}
+        self.last.update(dict.fromkeys(graph.inputs, 0))
         for node in graph.nodes:
             # A comparison counts as no use: it may run as soon as its operand is there. Booleans then wait in its
             # place.

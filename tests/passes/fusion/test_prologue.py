@@ -195,3 +195,23 @@ def test_steps_have_the_same_bits_for_any_threads_and_budget():
     batches = [batch_of(16, seed) for seed in range(3)]
     ways = ((1, None), (2, None), (2, "90%"))
     assert_same_bits(lambda: (model(), loss_fn, optim.AdamW(1e-3), batch_of(16)), batches, ways)
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self):
+        self.first, self.second = (nn.Conv2d(8, 8, 3, padding=1) for _ in range(2))
+        self.first_norm, self.second_norm = nn.BatchNorm2d(8), nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        y = np.maximum(self.first_norm(self.first(x)), 0)
+        return np.maximum(x + self.second_norm(self.second(y)), 0)
+
+
+def test_what_only_comparisons_read_has_a_plan_within_a_budget():
+    made = nn.Sequential(*(ResidualBlock() for _ in range(3)), nn.Flatten(), nn.Linear(8 * 16 * 16, 5))
+    batch = {"x": np.zeros((4, 8, 16, 16), np.float32), "y": np.zeros(4, np.int64)}
+    whole = plan_step(made, loss_fn, optim.SGD(0.1), batch)
+    budget = whole.total_bytes - whole.plan.arena_bytes // 4
+    within = plan_step(made, loss_fn, optim.SGD(0.1), batch, memory=budget)
+    check_plan(within.plan)
+    assert within.total_bytes <= budget
