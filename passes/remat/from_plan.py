@@ -38,6 +38,7 @@ class GraphProblem(Problem):
         super().__post_init__()
         self._number = {value: i for i, value in enumerate(self.values)}
         self._slices: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], float]] = {}
+        self._flops: dict[tuple[int, tuple[int, ...], tuple[int, ...]], int] = {}
 
     def recompute_inputs(
         self, place: int, makes: tuple[int, ...], alive: Sequence[bool]
@@ -93,14 +94,23 @@ class GraphProblem(Problem):
         for run in runs:
             if not run.is_recompute:
                 continue
-            node = self.nodes[run.unit]
-            total += node.attrs.get("length", 1) * more.get(node, 0)
-            if node.op.is_region:
-                there = [v for v in run.reads if self.maker[v] == run.unit]
-                total += sum(map(node_flops, self._part(run.unit, run.makes, there)))
-            else:
-                total += node_flops(node)
+            if more:
+                node = self.nodes[run.unit]
+                total += node.attrs.get("length", 1) * more.get(node, 0)
+            key = run.unit, run.makes, run.reads
+            flops = self._flops.get(key)
+            if flops is None:
+                flops = self._flops[key] = self._run_flops(run)
+            total += flops
         return total
+
+    def _run_flops(self, run: Run) -> int:
+        """Operations of a run that recomputes."""
+        node = self.nodes[run.unit]
+        if not node.op.is_region:
+            return node_flops(node)
+        there = [v for v in run.reads if self.maker[v] == run.unit]
+        return sum(map(node_flops, self._part(run.unit, run.makes, there)))
 
     def realized(self, runs: Sequence[Run], bodies: Mapping[Node, Sequence[Graph]]) -> Graph:
         """The graph that runs these units in this order, loops and branches with other bodies where `bodies` has some.

@@ -124,20 +124,31 @@ class Problem:
         """What has to be there for a run that recomputes `value` alone, and its time; without what always stays. The
         bits of `there` tell which others of its unit are there, see `bits`.
         """
-        key = value, there
-        if key not in self.known_alone:
+        known = self.known_alone[value]
+        if there not in known:
             place = self.maker[value]
             alive = [False] * len(self.sizes)
             for other in self.siblings[value]:
                 alive[other] = bool(there & self.bits[other])
             reads, cost = self.recompute_inputs(place, (value,), alive)
-            self.known_alone[key] = tuple([v for v in reads if not self.stays[v]]), cost
-        return self.known_alone[key]
+            known[there] = tuple([v for v in reads if not self.stays[v]]), cost
+        return known[there]
 
     @cached_property
-    def known_alone(self) -> dict[tuple[int, int], tuple[tuple[int, ...], float]]:
-        """What `recomputed_alone` has told."""
-        return {}
+    def whole_alone(self) -> list[tuple[tuple[int, ...], float] | None]:
+        """What `recomputed_alone` tells of the values that their units make alone, whatever else is there; None for
+        others.
+        """
+        found: list[tuple[tuple[int, ...], float] | None] = [None] * len(self.sizes)
+        for unit in self.units:
+            if len(unit.makes) == 1:
+                found[unit.makes[0]] = self.recomputed_alone(unit.makes[0], 0)
+        return found
+
+    @cached_property
+    def known_alone(self) -> list[dict[int, tuple[tuple[int, ...], float]]]:
+        """What `recomputed_alone` has told of each value, by what is there."""
+        return [{} for _ in self.sizes]
 
     @cached_property
     def bits(self) -> list[int]:
@@ -225,11 +236,11 @@ def without_dead_runs(problem: Problem, order: Order) -> Order:
     wanted = {*problem.lasting, *(v for v, uses in enumerate(problem.uses) if not uses)}
     alive = [False] * len(problem.sizes)
     kept: list[Run] = []
-    cost = order.cost
+    cost, units = order.cost, problem.units
     late: set[int] = set()
     for run in reversed(order.runs):
-        unit = problem.units[run.unit]
-        if run.makes and unit.recomputable and (run.is_recompute or not unit.must) and wanted.isdisjoint(run.makes):
+        unit = units[run.unit]
+        if wanted.isdisjoint(run.makes) and run.makes and unit.recomputable and (run.is_recompute or not unit.must):
             if run.is_recompute:
                 own = [v for v in run.reads if problem.maker[v] == run.unit]
                 for value in own:
@@ -247,7 +258,7 @@ def without_dead_runs(problem: Problem, order: Order) -> Order:
     if len(kept) == len(order.runs):
         return order
     kept.reverse()
-    for i, run in enumerate(kept):
+    for i, run in enumerate(kept if late else ()):
         if run.unit in late:
             late.remove(run.unit)
             kept[i] = replace(run, is_recompute=False)
@@ -256,7 +267,7 @@ def without_dead_runs(problem: Problem, order: Order) -> Order:
 
 def peak(problem: Problem, runs: Sequence[Run]) -> int:
     """The most bytes alive during any of `runs`."""
-    sizes, units, scratch = problem.sizes, problem.units, problem.scratch
+    sizes, units = problem.sizes, problem.units
     end = len(runs)
     number = [0] * len(sizes)  # of what the latest run that makes each value has made
     last: list[int] = []  # reader of what was made, by its number
@@ -264,15 +275,17 @@ def peak(problem: Problem, runs: Sequence[Run]) -> int:
     made: list[int] = []
     overs: list[tuple[int, int, int]] = []
     for now, run in enumerate(runs):
+        unit, makes = units[run.unit], run.makes
         for value in run.reads:
             last[number[value]] = now
-        for new, old in units[run.unit].over:
-            if new in run.makes and old in run.reads:
+        for new, old in unit.over:
+            if new in makes and old in run.reads:
                 overs.append((now, sizes[new], number[old]))
-        needed = scratch(run)
-        change[now] += needed
-        change[now + 1] -= needed
-        for value in run.makes:
+        needed = unit.scratch if len(makes) == len(unit.makes) else problem.scratch(run)
+        if needed:
+            change[now] += needed
+            change[now + 1] -= needed
+        for value in makes:
             number[value] = len(last)
             last.append(now)
             made.append(value)

@@ -17,6 +17,8 @@ _MOST_LOOKED_AT = 400
 # In a graph of more units, where many costs are asked for, fewer are looked at, and what costs so many times as much as
 # what is dropped next is not added up to its end.
 _LARGE, _ENOUGH = 1_000, 4.0
+_GONE = -2
+"""Where a place is asked for, below all places and below -1, which is that of no use."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class _Walk:
         problem = self.problem
         count = len(problem.sizes)
         self.alive = [False] * count
+        self.until = [_GONE] * count
+        """Of what is alive the place until which it is needed, as far as is known."""
         self.there = [0] * len(problem.units)  # of each unit, the bits of what it makes that is alive
         self.known = problem.known_alone
         self.is_large = len(problem.units) > _LARGE
@@ -97,30 +101,38 @@ class _Walk:
         """Time to recompute `value` for its next use, with all that will be gone until then; a part of it, where that
         is `enough` already. What is alive now will be there if it is needed then or later, as far as can be known now.
         """
-        when, known, bits, there = self.next_use(value), self.known, self.problem.bits, self.there
-        maker, needed_until, alive = self.problem.maker, self.needed_until, self.alive
+        when, bits, there, until = self.next_use(value), self.problem.bits, self.there, self.until
+        maker, alone, known, looks = self.problem.maker, self.problem.whole_alone, self.known, self.looks
         total = 0.0
         seen = {value}
         stack = [value]
         counted: set[int] = set()
-        own, was = maker[value], alive[value]
-        if was:
-            alive[value] = False
+        own, was = maker[value], until[value]
+        if was != _GONE:
+            until[value] = _GONE
             there[own] &= ~bits[value]
-        while stack and total <= enough and len(seen) < self.looks:
+        while stack:
             top = stack.pop()
-            place = maker[top]
-            beside = there[place] & ~bits[top]
-            reads, cost = known.get((top, beside)) or self.problem.recomputed_alone(top, beside)
-            if place not in counted:
-                counted.add(place)
-                total += cost
+            found = alone[top]
+            if found is None:
+                place = maker[top]
+                beside = there[place] & ~bits[top]
+                reads, cost = known[top].get(beside) or self.problem.recomputed_alone(top, beside)
+                if place in counted:
+                    cost = 0.0
+                else:
+                    counted.add(place)
+            else:
+                reads, cost = found
             for read in reads:
-                if read not in seen and not (alive[read] and needed_until[read] >= when):
+                if until[read] < when and read not in seen:
                     seen.add(read)
                     stack.append(read)
-        if was:
-            alive[value] = True
+            total += cost
+            if total > enough or len(seen) >= looks:
+                break
+        if was != _GONE:
+            until[value] = was
             there[own] |= bits[value]
         return total
 
@@ -134,6 +146,7 @@ class _Walk:
 
     def enter(self, value: int) -> None:
         self.alive[value] = self.made[value] = True
+        self.until[value] = self.needed_until[value]
         self.there[self.problem.maker[value]] |= self.problem.bits[value]
         self.bytes_alive += self.problem.sizes[value]
         if not self.stays[value] and not self.is_over(value):
@@ -141,6 +154,7 @@ class _Walk:
 
     def drop(self, value: int) -> None:
         self.alive[value] = False
+        self.until[value] = _GONE
         self.there[self.problem.maker[value]] &= ~self.problem.bits[value]
         self.bytes_alive -= self.problem.sizes[value]
 

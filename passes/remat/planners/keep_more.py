@@ -141,14 +141,15 @@ class _Keeping:
 
     def _leave_out_of(self, chosen: Sequence[int], limit: int) -> None:
         """Leave out those of the chosen runs that fit the limit."""
-        savings = [self._saving(now) for now in chosen]
+        known_savings = self.known
+        savings = [known_savings.get(now) or self._saving(now) for now in chosen]
         heap = [(-self._worth(saving), now, saving) for now, saving in zip(chosen, savings)]
         heapq.heapify(heap)
         while heap:
             worth, now, known = heapq.heappop(heap)
             if not self.left[now] or self._is_tight(now, limit):
                 continue
-            saving = self._saving(now)
+            saving = known_savings.get(now) or self._saving(now)
             current = worth if saving is known else -self._worth(saving)
             if current > worth and heap and current > heap[0][0]:
                 heapq.heappush(heap, (current, now, saving))
@@ -198,10 +199,14 @@ class _Keeping:
     def _worth(self, saving: _Saving) -> float:
         """Time for what is paid."""
         prices = self.prices
-        paid = sum([size * (prices[end] - prices[begin]) for begin, end, size in saving.stays])
-        won = sum([size * (prices[end] - prices[begin]) for begin, end, size in saving.goes])
-        least = _LEAST_PRICE * sum([size for _, _, size in saving.stays])
-        return saving.time / max(paid - won, least, 1.0)
+        paid = won = 0.0
+        stays = 0
+        for begin, end, size in saving.stays:
+            paid += size * (prices[end] - prices[begin])
+            stays += size
+        for begin, end, size in saving.goes:
+            won += size * (prices[end] - prices[begin])
+        return saving.time / max(paid - won, _LEAST_PRICE * stays, 1.0)
 
     def _has_room(self, run: int, saving: _Saving, limit: int) -> bool:
         """Whether what stays for a run has room within the limit; if so, it takes it."""
