@@ -163,13 +163,15 @@ def passed(graph: Graph, steps: Sequence[Pass]) -> Graph:
 
 def in_bodies(graph: Graph, step: Pass) -> Graph:
     """The graph with `step` done in the bodies of loops and branches, at any depth."""
-    if not step.in_bodies or not any(node.op.bodies for node in graph.nodes):
+    if not step.in_bodies:
+        return graph
+    looped = [node for node in graph.nodes if node.op.bodies]
+    made = {node: [in_bodies(step(body), step) for body in node.bodies] for node in looped}
+    if all(new is old for node, bodies in made.items() for new, old in zip(bodies, node.bodies)):
         return graph
 
     def rule(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
-        if not node.op.bodies:
-            return None
-        return list(with_bodies(b, node, inputs, [in_bodies(step(body), step) for body in node.bodies]).outputs)
+        return list(with_bodies(b, node, inputs, made[node]).outputs) if node in made else None
 
     return rewrite_nodes(graph, rule)
 

@@ -102,12 +102,12 @@ class OfRanks:
 
 def of_plan(plan: StepPlan, ranks: int) -> OfRanks:
     """What a plan for so many ranks says of one of them. Views cost nothing, as in `traffic`."""
-    held = plan.report.total_bytes - plan.report.arena_bytes
+    held = plan.total_bytes - plan.plan.arena_bytes
     sends = traffic(plan.plan.graph, plan.plan.threads, plan.plan.target)
     compute, whole = sends.unit_nanoseconds, sends.unit_nanoseconds + sends.exposed_nanoseconds
     times = compute, sends.nanoseconds, whole
     sent = sends.sent_bytes, sends.messages
-    return OfRanks(ranks, held, plan.report.arena_bytes, *times, *sent, True, plan.slowdown)
+    return OfRanks(ranks, held, plan.plan.arena_bytes, *times, *sent, True, plan.slowdown)
 
 
 @dataclass(frozen=True)
@@ -328,7 +328,7 @@ def _fitted(plans: dict[int, StepPlan], first: int, memory: int) -> dict[int, Of
     at, since where one number fits more do: what a rank holds does not grow with it. One rank sends nothing, and may
     fit where no others do.
     """
-    open = [n for n in sorted(plans) if plans[n].report.total_bytes > memory]
+    open = [n for n in sorted(plans) if plans[n].total_bytes > memory]
     found: dict[int, OfRanks] = {}
     low, high = 0, len(open)
     at = open.index(first) if first in open else high // 2

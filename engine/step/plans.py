@@ -76,10 +76,20 @@ class StepPlan:
 
     graph: Graph
     plan: Plan
-    report: MemoryReport
     slowdown: float
     """Time that recomputing, and waiting for transfers, are predicted to add, as a part of that of the step without."""
     _plans: StepPlans = field(repr=False)
+    _report: Callable[[], MemoryReport] = field(repr=False)
+
+    @cached_property
+    def report(self) -> MemoryReport:
+        """Every byte of the step, and why it is there; made when it is asked for."""
+        return self._report()
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of parameters, optimizer state and arena, as the report says."""
+        return self._plans.held_bytes + self.plan.net_bytes
 
     @property
     def traced(self) -> StepGraph:
@@ -236,10 +246,13 @@ class StepPlans:
         """A plan with its report, made for at most `limit` bytes; `note`, why its bits are others."""
         if choice.tile is not None:
             note = f"{note}; it {_other_bits(choice.tile)}" if note else _other_bits(choice.tile)
-        prepared = self.planner.prepared_for(choice)
-        without, traced = self.no_recompute_arena_bytes, self.traced.graph
-        report = make_report(choice, self.held, without, limit, note, prepared, traced, self.traced.precision)
-        return StepPlan(self.traced.graph, choice.plan, report, choice.slowdown, self)
+
+        def report() -> MemoryReport:
+            prepared = self.planner.prepared_for(choice)
+            without, traced = self.no_recompute_arena_bytes, self.traced.graph
+            return make_report(choice, self.held, without, limit, note, prepared, traced, self.traced.precision)
+
+        return StepPlan(self.traced.graph, choice.plan, choice.slowdown, self, report)
 
     def least(self) -> StepPlan:
         """The smallest of all plans."""
