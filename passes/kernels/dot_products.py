@@ -22,6 +22,8 @@ NARROW = 2
 _SECTION = 256
 # Vectors along the sum for which it is worth adding up the lanes of more results than a vector has.
 _WORTH_ADDING = 8
+# Rows of a left operand that is read once for each few columns, at most.
+_MOST_ROWS = 65
 # Lines that are read together, at most: prefetchers of the processor follow few.
 _MOST_LINES = 8
 
@@ -34,7 +36,12 @@ def is_by_dots(x: View, y: View, target: Target) -> bool:
     lanes = target.vector_bytes // dtype.itemsize
     if 0 in (m, n) or k < lanes:
         return False
-    return m < FEW_ROWS or n <= lanes or (n < NARROW * lanes and k >= _WORTH_ADDING * lanes)
+    return m < rows_by_dots(k, lanes) or n <= lanes or (n < NARROW * lanes and k >= _WORTH_ADDING * lanes)
+
+
+def rows_by_dots(k: int, lanes: int) -> int:
+    """Rows below which it takes longer to transpose a right operand than to add up the lanes of dot products."""
+    return max(FEW_ROWS, min(_MOST_ROWS, 2 * k // lanes))
 
 
 def section_terms(k: int, lanes: int) -> int:

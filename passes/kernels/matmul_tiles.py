@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from ...ir import ArrayType, is_float
 from ..graph.views import View
 from ..target import DEFAULT_TARGET, Target
-from .dot_products import FEW_ROWS, NARROW, dot_shapes, is_by_dots, most_dots
+from .dot_products import FEW_ROWS, NARROW, dot_shapes, is_by_dots, most_dots, rows_by_dots
 from .register_tiles import RegisterTile, Rows, strips
 
 DEPTH = 256
@@ -306,16 +306,22 @@ def is_by_rows(m: int, n: int, k: int) -> bool:
 
 
 def is_one_chain(x: ArrayType, y: ArrayType, target: Target) -> bool:
-    """Whether each element of the product of matrices x (m, k) and y (k, n) is one chain of fused multiply-adds, which
-    a register tile adds as a whole to what it is added to: then that has the bits of an addition behind the product.
+    """Whether each element of the product of matrices x (m, k) and y (k, n) is added as a whole to what it is added to:
+    then that has the bits of an addition behind the product.
     """
-    return is_in_registers(x, y, target) and x.shape[1] <= DEPTH
+    return _by_tiles(x, y, target) and x.shape[1] <= DEPTH
 
 
 def is_in_registers(x: ArrayType, y: ArrayType, target: Target) -> bool:
     """Whether register tiles multiply matrices x (m, k) and y (k, n), also with more rows of x, so that the bits of a
-    row are the same in any product that it is in.
+    row are the same in any product that it is in, however both lie in memory.
     """
+    (m, k), lanes = x.shape, target.vector_bytes // x.dtype.itemsize
+    return _by_tiles(x, y, target) and m >= rows_by_dots(k, lanes)
+
+
+def _by_tiles(x: ArrayType, y: ArrayType, target: Target) -> bool:
+    """Whether register tiles multiply, or tiles of dot products, so many terms in one section."""
     (m, k), n, size = x.shape, y.shape[1], x.dtype.itemsize
     wide = n * size >= NARROW * target.vector_bytes
     plain = target.matmul == "registers" and is_float(x.dtype)

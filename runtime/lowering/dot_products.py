@@ -22,11 +22,13 @@ def by_dots(x: View, y: View, cut: DotTiles, added: bool, target: Target) -> tup
     lines = [dtype.itemsize * stride for stride in (x.strides[-2], y.strides[-1])]
     numbers = [m, n, k, *lines, cut.rows, cut.columns, cut.across, cut.down * cut.across, int(added), *cut.most_dots]
     section = section_terms(k, target.vector_bytes // dtype.itemsize)
-    source = _kernel(dtype, cut.dots, section, target.vector_bytes)
+    source = _kernel(dtype, cut.dots, section, n > m, target.vector_bytes)
     return source, numbers + batch_numbers(len(x.shape) - 2, x, y)
 
 
-def _kernel(dtype: np.dtype[Any], shapes: tuple[tuple[int, int], ...], section: int, vector_bytes: int) -> str:
+def _kernel(
+    dtype: np.dtype[Any], shapes: tuple[tuple[int, int], ...], section: int, by_columns: bool, vector_bytes: int
+) -> str:
     """One tile of a batch of matrix products. Blocks of rows are walked in blocks of columns, section by section of the
     sum, of so many terms, before they are added to C.
 
@@ -42,6 +44,29 @@ def _kernel(dtype: np.dtype[Any], shapes: tuple[tuple[int, int], ...], section: 
         calls.append(f"{'elif' if calls else 'if'} (height == {r}) & (width == {s}):")
         calls.append(f"    dots_{r}_{s}(of_a, word(b, 7), of_b, word(b, 8), to, {size} * n, terms, more)")
     newline = "\n" + " " * 16
+    rows_first = f"""of_a, of_c = a + {size} * begin, c
+        for i in range(down):
+            height = tallest if i < tall else tallest - 1
+            of_b, to = bb + {size} * begin, of_c
+            for j in range(right):
+                width = widest if j < wide else widest - 1
+                {newline.join(calls)}
+                of_b += width * word(b, 8)
+                to += {size} * width
+            of_a += height * word(b, 7)
+            of_c += {size} * height * n"""
+    columns_first = f"""of_b, of_c = bb + {size} * begin, c
+        for j in range(right):
+            width = widest if j < wide else widest - 1
+            of_a, to = a + {size} * begin, of_c
+            for i in range(down):
+                height = tallest if i < tall else tallest - 1
+                {newline.join(calls)}
+                of_a += height * word(b, 7)
+                to += {size} * height * n
+            of_b += width * word(b, 8)
+            of_c += {size} * width"""
+    walk = columns_first if by_columns else rows_first
     return f"""
 {chr(10).join(definitions)}
 
@@ -70,16 +95,6 @@ def kernel(b):
     for begin in range(0, k, {section}):
         terms = k - begin if k - begin < {section} else i64({section})
         more = word(b, 13) if begin == 0 else i64(1)
-        of_a, of_c = a + {size} * begin, c
-        for i in range(down):
-            height = tallest if i < tall else tallest - 1
-            of_b, to = bb + {size} * begin, of_c
-            for j in range(right):
-                width = widest if j < wide else widest - 1
-                {newline.join(calls)}
-                of_b += width * word(b, 8)
-                to += {size} * width
-            of_a += height * word(b, 7)
-            of_c += {size} * height * n
+        {walk}
     return i64(0)
 """

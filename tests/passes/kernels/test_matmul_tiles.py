@@ -7,6 +7,7 @@ import pytest
 from gradloom.ir import Builder, spec
 from gradloom.passes.graph.views import View, own
 from gradloom.passes.kernels import matmul_tiles as subject
+from gradloom.passes.kernels.dot_products import rows_by_dots
 from gradloom.passes.kernels.register_tiles import Rows, strips
 from gradloom.passes.target import Target
 
@@ -48,8 +49,10 @@ def test_all_register_tiles_are_known(m: int, n: int, k: int, turned: bool, dtyp
     assert (cut.across - 1) * cut.columns < n <= cut.across * cut.columns
     if not cut.shapes:
         assert turned
-        assert m < 4
-        assert {min(m, 4)} == {height for height, _ in cut.dots}
+        assert m < rows_by_dots(k, target.vector_bytes // size)
+        rows = {min(cut.rows, m - i) for i in range(0, m, cut.rows)}
+        heights = {height for length in rows for height in Rows.of(length, cut.most_dots[0]).sizes()}
+        assert {height for height, _ in cut.dots} == heights
         assert cut.worker_bytes == 0
         return
     met: set[tuple[int, int, bool]] = set()
@@ -121,8 +124,15 @@ def test_rows_that_come_from_afar_are_fetched_ahead(m: int, k: int, n: int, dtyp
         (128, 64, 31, True, "registers"),
         (128, 8, 10, True, "blas"),
         (128, 512, 32, True, "registers"),
+        (63, 512, 512, True, "dots"),
+        (64, 512, 512, True, "registers"),
+        (64, 784, 512, True, "dots"),
+        (65, 784, 512, True, "registers"),
+        (63, 512, 512, False, "registers"),
+        (4, 64, 100, True, "dots"),
         (1, 1000, 1000, True, "dots"),
         (3, 8, 1000, True, "registers"),
+        (8, 64, 1000, True, "registers"),
         (1, 700, 700, False, "registers"),
         (1, 4096, 4096, False, "sweeps"),
         (2, 4096, 4096, False, "registers"),
@@ -191,3 +201,15 @@ def test_panels_of_tiles_of_whole_rows_fit_what_is_planned_for_them(rows: int, k
 def test_a_large_product_has_more_tiles_that_take_about_as_long_as_a_small_one():
     assert subject.cut_product(1, 128, 512, 784).tiles == 4
     assert subject.cut_product(1, 256, 2048, 2048).tiles == 16
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+def test_what_is_said_to_be_in_registers_is_so_in_every_layout_and_with_more_rows(target: Target):
+    for k in (16, 100, 784):
+        for m in (1, 4, 8, 31, 64, 65, 200):
+            x, _ = matrices(m, k, 512, "float32", True)
+            if subject.is_in_registers(x.base.type, spec((k, 512)), target):
+                for rows in (m, 2 * m, 16 * m):
+                    for turned in (False, True):
+                        assert subject.dot_tiles(*matrices(rows, k, 512, "float32", turned), 1, target).shapes
+    assert subject.is_in_registers(spec((64, 100)), spec((100, 512)), target)
