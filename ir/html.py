@@ -62,7 +62,7 @@ def line_chart(
 
     What is not finite is left out.
     """
-    width, height, left, top = 420, 110, 62, 16
+    width, height, left, top, right = 420, 110, 62, 16, 14 if places else 8
     finite = [value for _, values in curves for value in values if math.isfinite(value)]
     if not finite:
         return ""
@@ -70,7 +70,7 @@ def line_chart(
     most = max(len(values) for _, values in curves)
 
     def across(i: int) -> float:
-        return left + (width - left - 12) * (i / (most - 1) if most > 1 else 0.5)
+        return left + (width - left - right) * (i / (most - 1) if most > 1 else 0.5)
 
     def place(i: int, value: float) -> str:
         part = (value - low) / (high - low) if high > low else 0.5
