@@ -47,10 +47,15 @@ _PART: dict[DType, DType] = {COMPLEX64: FLOAT32, COMPLEX128: FLOAT64}
 
 def as_dtype(dtype: npt.DTypeLike) -> DType:
     """The supported dtype that `dtype` names. Raises `TypeError` for any other (float16, int8, strings, ...)."""
-    resolved = np.dtype(dtype).newbyteorder("=")
-    if resolved not in DTYPES:
+    try:
+        resolved = np.dtype(dtype).newbyteorder("=")
+    except (TypeError, ValueError):  # NumPy has none of that name
+        resolved = None
+    if resolved is None or resolved not in DTYPES:
         known = ", ".join(_SHORT)
-        raise TypeError(f"dtype {resolved} is not supported; use one of {known}, for example x.astype('float32')")
+        raise TypeError(
+            f"dtype {resolved or repr(dtype)} is not supported; use one of {known}, for example x.astype('float32')"
+        )
     return resolved
 
 

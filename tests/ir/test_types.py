@@ -35,6 +35,12 @@ def test_a_negative_length_is_refused(shape):
         spec(shape)
 
 
+@pytest.mark.parametrize("name", ["float8", "real", "Float32", object()])
+def test_what_numpy_has_no_dtype_for_is_refused_with_those_that_there_are(name):
+    with pytest.raises(TypeError, match=r"^dtype .* is not supported; use one of bool, uint8, "):
+        spec((2,), name)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "complex256", "int8", "uint32", "U3", "O", "datetime64[s]"])
 def test_a_dtype_that_there_is_not_is_refused_with_what_to_write(dtype):
     with pytest.raises(TypeError, match=r"is not supported; use one of bool, uint8, .*x\.astype\('float32'\)"):
