@@ -39,6 +39,20 @@ class BatchType:
             return optree.tree_leaves(batch)
         return leaves
 
+    def as_one(self, count: int) -> str:
+        """What to say of a batch that is given as `count` arguments."""
+        entries = self._tree.entries()
+        names = ("x", "y") if len(entries) == 2 else [f"x{i}" for i in range(len(entries))]
+        if self._tree.type is list:
+            one = f"step([{', '.join(names)}])"
+        elif self._tree.type is tuple:
+            one = f"step(({', '.join(names)}))"
+        elif entries:
+            one = f"step({{{', '.join(f'{key!r}: {key}' for key in entries)}}})".replace("'", '"')
+        else:
+            return f"a step takes its batch alone, which is one array, got {count} arguments"
+        return f"a step takes its batch as one argument, got {count}; write {one}"
+
     def like(self, arrays: Sequence[Array | ArrayType]) -> Any:
         """A batch of specs for arrays of other shapes. Raises `TypeError` for other dtypes or numbers of axes."""
         for (name, wanted), array in zip(self._types, arrays):

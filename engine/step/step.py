@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn, overload
+from typing import TYPE_CHECKING, Any, Never, NoReturn, overload
 
 import numpy as np
 import optree
@@ -194,8 +194,10 @@ class Step(StepArrays):
     def _drop(self, program: Any) -> None:
         self._live.drop_user(program)
 
-    def __call__(self, batch: Any) -> Any:
+    def __call__(self, batch: Any, *others: Never) -> Any:
         """One update. Returns the loss, or `(loss, metrics)` if the loss function does."""
+        if others:
+            raise TypeError(located(self._batch_type.as_one(1 + len(others))))
         arrays = dense_arrays(self._batch_type.leaves(batch), lambda: self._batch_type.names, self._backend.of_device)
         key = tuple([(a.shape, a.dtype) for a in arrays])
         live = self._live

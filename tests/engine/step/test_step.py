@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from gradloom import nn, optim
+from gradloom.engine.step.batch_type import BatchType
+from gradloom.engine.step.leaves import flattened
+from gradloom.ir import type_of
 
 ROWS, FEATURES, CLASSES = 10, 6, 3
 
@@ -219,6 +223,22 @@ def test_a_batch_that_does_not_fit(unchanged: Any, name: str):
     step(make_batch())
     unchanged(step, change(make_batch()), error, message)
     assert np.isfinite(step(make_batch()))
+
+
+def test_a_batch_in_several_arguments_is_told_how_to_be_one():
+    step: Any = make_step()
+    x, y = make_batch().values()
+    with pytest.raises(TypeError, match=re.escape('got 2; write step({"x": x, "y": y}), at ')):
+        step(x, y)
+    for batch, written in (
+        ((x, y), "write step((x, y))"),
+        ([x, y, x], "write step([x0, x1, x2])"),
+        (x, "is one array"),
+    ):
+        names, leaves, tree = flattened(batch, "batch")
+        kind = BatchType(batch, tree, [(name, type_of(leaf)) for name, leaf in zip(names, leaves)])
+        assert written in kind.as_one(2)
+    assert step.steps == 0
 
 
 def test_lists_and_tuples_are_not_the_same_structure(unchanged: Any):
