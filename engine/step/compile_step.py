@@ -17,7 +17,7 @@ from ..ranks import Ranks
 from ..tracing.keywords import tells_keywords
 from ..tracing.precisions import Precision, checked_precision
 from .budget import allowing, budget_of
-from .data_parallel import Shard, ranks_options
+from .data_parallel import Shard, check_take_part, ranks_options
 from .host_memory import host_memory_of
 from .loss_scaling import LossScaling, Scaling, checked_loss_scaling
 from .narrow_parameters import check_not_shared
@@ -221,6 +221,7 @@ def compile_step(
     """
     precision, budget = checked_precision(precision), allowing(budget_of(memory), allow)
     machine = with_cores(with_precision(target_of(target), precision), cores)
+    check_take_part(ranks)
     machine = backend_of(machine, ranks).narrowed(machine)  # raises before anything is traced
     workers, host = worker_count(threads, machine, ranks), host_memory_of(host_memory, machine)
     scaling = checked_loss_scaling(loss_scaling, precision)

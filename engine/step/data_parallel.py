@@ -228,6 +228,16 @@ def ranks_options(ranks: Any, shard: Any, parts: Any) -> dict[str, Any]:
     return {} if found is None else {"ranks": found}
 
 
+def check_take_part(ranks: Any) -> None:
+    """Raise `TypeError` for `ranks` that a step cannot be compiled for, such as a number of them."""
+    if ranks is None or isinstance(ranks, Ranks):
+        return
+    how = "write gl.ranks.mpi() under mpiexec, or gl.ranks.one()"
+    if as_whole(ranks) is not None:
+        how += "; a number is for gl.plan_step, which plans for so many"
+    raise TypeError(located(f"ranks are those that take part in a step, got {ranks!r}; {how}"))
+
+
 def _data_parallel(ranks: Any, shard: Any, parts: Any) -> DataParallel | None:
     if ranks is None:
         for name, value in (("shard", shard), ("parts", parts)):
@@ -236,9 +246,8 @@ def _data_parallel(ranks: Any, shard: Any, parts: Any) -> DataParallel | None:
                 raise ValueError(located(f"{name}={value!r} is for a step with ranks; {how}"))
         return None
     size = as_whole(ranks)
-    if size is None and not isinstance(ranks, Ranks):
-        how = "write gl.ranks.mpi() under mpiexec, or gl.ranks.one()"
-        raise TypeError(located(f"ranks are those that take part in a step, got {ranks!r}; {how}"))
+    if size is None:
+        check_take_part(ranks)
     if shard not in (None, "state", "gradients", "parameters"):
         raise ValueError(located(f"shard is None, 'state', 'gradients' or 'parameters', got {shard!r}"))
     size = ranks.size if size is None else size

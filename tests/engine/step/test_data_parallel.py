@@ -198,6 +198,9 @@ def test_what_ranks_cannot_share_is_refused():
     refused(
         gl.TracingError, "4 rows", ranks=one, loss=lambda m, b: (plain_loss(m, b), {"scores": m(b["x"]).max(axis=1)})
     )
+    for wrong, more in ((2, "; a number is for gl.plan_step"), (np.int64(1), "; a number is for"), ("mpi", ", at ")):
+        with pytest.raises(TypeError, match=rf"take part in a step, got .*gl\.ranks\.one\(\){more}"):
+            gl.compile_step(model, plain_loss, adam, batch_of(), ranks=wrong)  # pyright: ignore[reportArgumentType]
     step = gl.compile_step(model, plain_loss, adam, batch_of(), ranks=one)
     with pytest.raises(NotImplementedError, match="of a step with ranks: compile a step without"):
         gl.curvature(step, batch_of())
