@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,21 @@ from ...passes.kernels.dot_products import section_terms
 from ...passes.kernels.matmul_tiles import DotTiles
 from ...passes.target import Target
 from .batch_axes import batch_numbers, batch_source
+
+
+class _Side(NamedTuple):
+    """Names in the kernel of what belongs to the rows of a tile, or to its columns."""
+
+    index: str
+    count: str
+    extent: str
+    largest: str
+    large: str
+    """How many have the largest extent; the others have one less."""
+    at: str
+    start: str
+    stride: str
+    of_c: str
 
 
 def by_dots(x: View, y: View, cut: DotTiles, added: bool, target: Target) -> tuple[str, list[int]]:
@@ -44,29 +59,20 @@ def _kernel(
         calls.append(f"{'elif' if calls else 'if'} (height == {r}) & (width == {s}):")
         calls.append(f"    dots_{r}_{s}(of_a, word(b, 7), of_b, word(b, 8), to, {size} * n, terms, more)")
     newline = "\n" + " " * 16
-    rows_first = f"""of_a, of_c = a + {size} * begin, c
-        for i in range(down):
-            height = tallest if i < tall else tallest - 1
-            of_b, to = bb + {size} * begin, of_c
-            for j in range(right):
-                width = widest if j < wide else widest - 1
+    rows = _Side("i", "down", "height", "tallest", "tall", "of_a", "a", "word(b, 7)", f"{size} * height * n")
+    columns = _Side("j", "right", "width", "widest", "wide", "of_b", "bb", "word(b, 8)", f"{size} * width")
+    outer, inner = (columns, rows) if by_columns else (rows, columns)
+    walk = f"""{outer.at}, of_c = {outer.start} + {size} * begin, c
+        for {outer.index} in range({outer.count}):
+            {outer.extent} = {outer.largest} if {outer.index} < {outer.large} else {outer.largest} - 1
+            {inner.at}, to = {inner.start} + {size} * begin, of_c
+            for {inner.index} in range({inner.count}):
+                {inner.extent} = {inner.largest} if {inner.index} < {inner.large} else {inner.largest} - 1
                 {newline.join(calls)}
-                of_b += width * word(b, 8)
-                to += {size} * width
-            of_a += height * word(b, 7)
-            of_c += {size} * height * n"""
-    columns_first = f"""of_b, of_c = bb + {size} * begin, c
-        for j in range(right):
-            width = widest if j < wide else widest - 1
-            of_a, to = a + {size} * begin, of_c
-            for i in range(down):
-                height = tallest if i < tall else tallest - 1
-                {newline.join(calls)}
-                of_a += height * word(b, 7)
-                to += {size} * height * n
-            of_b += width * word(b, 8)
-            of_c += {size} * width"""
-    walk = columns_first if by_columns else rows_first
+                {inner.at} += {inner.extent} * {inner.stride}
+                to += {inner.of_c}
+            {outer.at} += {outer.extent} * {outer.stride}
+            of_c += {outer.of_c}"""
     return f"""
 {chr(10).join(definitions)}
 
