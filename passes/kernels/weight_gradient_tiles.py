@@ -14,6 +14,7 @@ from ..target import Target
 from .conv_geometry import Geometry, geometry
 from .conv_operands import has_prologue
 from .conv_tiles import LEAST_TILES
+from .line_blocks import LineBlocks, gradient_blocks
 from .register_tiles import Rows, rows
 
 MOST_TOGETHER = 9
@@ -66,6 +67,18 @@ class WeightGradientTiles:
         if terms <= FEW_TERMS or (image < _SHORT_SECTION and terms <= _SHORT_SECTION * FEW_TERMS // 16):
             return 0
         return max(SECTION, math.isqrt(terms))
+
+    @property
+    def line_blocks(self) -> list[LineBlocks]:
+        """The blocks in which a line of the cotangent is passed. Empty where there are none, and where sections, which
+        lie within one block, would be so short that a part adds up more than `FEW_TERMS`.
+        """
+        blocks, g = gradient_blocks(self.geometry), self.geometry
+        rows = self.band if self.bands > 1 else g.output_lengths[0]
+        sections = sum(run.blocks * -(-rows // max(self.section // run.rows, 1)) for run in blocks)
+        if self.section and g.images * self.bands * sections > FEW_TERMS * self.parts:
+            return []
+        return blocks
 
     @property
     def iterations(self) -> int:

@@ -31,7 +31,7 @@ class GraphProblem(Problem):
     graph: Graph = field(kw_only=True)
     nodes: Sequence[Node] = field(kw_only=True)
     values: Sequence[Value] = field(kw_only=True)
-    gathers: bool = field(kw_only=True, default=False)
+    gathers: bool = field(kw_only=True)
     """Whether some units gather what each rank has a shard of."""
 
     def __post_init__(self) -> None:
@@ -184,9 +184,8 @@ def graph_problem(plan: Plan, smallest: int = 64) -> GraphProblem:
     sent = (views[v].base for v in sources if copies_of_inputs(v, inputs) is None)
     fixed = frozenset(number[base] for base in (*indices, *sent) if base in number)
     sizes = [v.type.nbytes for v in values]
-    found = GraphProblem(units, sizes, lasting, overwritten, fixed, smallest, graph=graph, nodes=nodes, values=values)
-    found.gathers = any_gathers
-    return found
+    asked = units, sizes, lasting, overwritten, fixed, smallest
+    return GraphProblem(*asked, graph=graph, nodes=nodes, values=values, gathers=any_gathers)
 
 
 def _in_place(plan: Plan, node: Node) -> dict[int, int]:

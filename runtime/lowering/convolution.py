@@ -13,7 +13,7 @@ from ...passes.kernels.conv_geometry import Geometry
 from ...passes.kernels.conv_operands import Operand, added_input, convolution_of, is_convolution, operand
 from ...passes.kernels.conv_scratch import scratch_bytes
 from ...passes.kernels.conv_tiles import ConvTiles, conv_tiles
-from ...passes.kernels.line_blocks import gradient_blocks, line_blocks
+from ...passes.kernels.line_blocks import line_blocks
 from ...passes.kernels.plain_conv_tiles import PLAIN_TILE, PlainWeightGradient
 from ...passes.kernels.polyphase import PolyphaseComponent, tap_outputs
 from ...passes.kernels.register_tiles import tile_shapes
@@ -272,7 +272,7 @@ def _sum(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
     numbers += [*g.kernel, tiles.part_bytes // g.target.vector_bytes, tiles.iterations, tiles.section]
     of_volumes = [*g.depths, g.depth_kernel, tiles.runs * tiles.iterations]
     copies = _copies(unit, tiles, plan)
-    runs = gradient_blocks(g)
+    runs = tiles.line_blocks
     blocks_met = list(dict.fromkeys((run.rows, run.columns) for run in runs))
     of_runs = [len(runs), g.windows[1].stride, -g.windows[1].low]
     for run in runs:
