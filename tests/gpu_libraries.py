@@ -17,7 +17,7 @@ from gradloom.runtime.cpu.executable import allocate
 from gradloom.runtime.cuda.convolutions import Convolutions
 from gradloom.runtime.cuda.products import Products
 from gradloom.runtime.emulate.program import EmulatedProgram
-from gradloom.runtime.lowering.launch import Launch
+from gradloom.runtime.lowering.launch_list import Item
 from gradloom.runtime.lowering.library_call import LibraryCall
 from gradloom.runtime.lowering.places import Places
 
@@ -34,13 +34,13 @@ class LibraryProgram(EmulatedProgram):
         self.calls: list[LibraryCall] = []
         super().__init__(plan, arena)
 
-    def _launch(self, launch: Launch | LibraryCall, node: Node | None, places: Places, noted: Any) -> None:
-        if isinstance(launch, Launch):
-            super()._launch(launch, node, places, noted)
-        else:
-            self.calls.append(launch)
-            self.of[launch.library].prepare(launch, places.word)
-            self.of[launch.library].run(launch, places.word, 0)
+    def _run_item(self, item: Item, node: Node | None, places: Places, noted: Any) -> None:
+        if not isinstance(item, LibraryCall):
+            super()._run_item(item, node, places, noted)
+            return
+        self.calls.append(item)
+        self.of[item.library].prepare(item, places.word)
+        self.of[item.library].run(item, places.word, 0)
 
 
 def program(graph: Graph, target: Target = LIBRARY_TARGET) -> LibraryProgram:
