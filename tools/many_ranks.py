@@ -187,14 +187,21 @@ class RanksPrediction:
     def _remarks(self) -> list[str]:
         """What is below the figures: how they were found, and which ranks fit."""
         reckoned = [] if all(one.exactly for one in self.found) else [_RECKONED]
-        return [*reckoned, *self._fits()]
+        return [*reckoned, *self.fits]
 
-    def _fits(self) -> list[str]:
+    @property
+    def fits(self) -> list[str]:
+        """Which numbers of ranks fit the memory, in words; where none does, what comes nearest and what to change."""
         if self.memory is None:
             return []
         if self.least is None:
-            less = "" if self.shard == "parameters" else "; shard what ranks hold: --shard parameters"
-            return [f"no number of ranks up to {self.found[-1].ranks:,} fits {human(self.memory)} each{less}"]
+            near = min((one for one in self.found if one.exactly), key=lambda one: one.nbytes)
+            least = round(near.nbytes)
+            said = f"the least that was planned is {least:,} bytes ({human(least)}), of each of {near.ranks:,} ranks"
+            change = "--batch-size with fewer rows" if self.shared else "a smaller batch in the recipe"
+            change += "" if self.shard == "parameters" else ", or shard what ranks hold: --shard parameters"
+            none = f"no number of ranks up to {self.found[-1].ranks:,} fits {human(self.memory)} each"
+            return [f"{none}; {said}, without recomputing; take {change}"]
         too_few = [one.ranks for one in self.found if one.ranks > self.least and one.ranks not in self.fitting]
         if too_few:
             others = "more" if self.fitting == [self.least] else ", ".join(f"{n:,}" for n in too_few)

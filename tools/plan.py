@@ -35,6 +35,8 @@ _SECONDS = 0.3
 """Steps are run so often and at least so long."""
 FAILED = 1
 """The exit code where a plan takes more than `--fail-over` allows."""
+TOO_LITTLE = 2
+"""The exit code where ranks do not fit `--memory`, as of any budget that cannot be met."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def _on_cores(options: PlanOptions, cores: int) -> Prediction:
 
 
 def _on_ranks(options: PlanOptions, ranks: int) -> int:
-    """Print, and write, what each of so many ranks takes. 1 where they do not fit `--memory`."""
+    """Print, and write, what each of so many ranks takes. The exit code."""
     alone = PlanOptions(options.recipe, ranks=ranks)
     others = ("memory", "target", "threads", "shard", "network", "batch_size", "json", "html")
     if replace(alone, **{name: getattr(options, name) for name in others}) != options:
@@ -189,7 +191,11 @@ def _on_ranks(options: PlanOptions, ranks: int) -> int:
         _write(options.html, found.to_html(f"{options.recipe} on many ranks"))
     if options.json != "-":
         print(printable_lines(str(found)))
-    return FAILED if memory is not None and found.of_asked.nbytes > memory else 0
+    if memory is None or found.of_asked.nbytes <= memory:
+        return 0
+    if options.json == "-":  # what is printed is to be read by a program
+        print(printable_lines("\n".join(found.fits)), file=sys.stderr)
+    return TOO_LITTLE
 
 
 def _largest_batch(options: PlanOptions) -> int:

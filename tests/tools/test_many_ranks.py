@@ -98,8 +98,17 @@ def test_the_least_number_of_ranks_that_fit_is_named(recipe: str, capsys: pytest
     assert page.count("<svg") == 2
     for told in (">1024</text>", ">memory</text>", "<th ", ">recomputed</th>", "rows, the batch of the recipe"):
         assert told in page
-    assert main(["plan", recipe, "--ranks", "8", "--shard", "state", "--memory", "1kB"]) == 1
-    assert "no number of ranks up to 1,024 fits 1.00 kB each; shard what ranks hold" in capsys.readouterr().out
+    assert main(["plan", recipe, "--ranks", "8", "--shard", "state", "--memory", "1kB"]) == 2
+    text = capsys.readouterr().out
+    assert "no number of ranks up to 1,024 fits 1.00 kB each; the least that was planned is " in text
+    least = min((row for row in rows if row["planned"]), key=lambda row: row["bytes"])
+    assert f"is {least['bytes']:,} bytes" in text
+    assert f"of each of {least['ranks']} ranks, without recomputing" in text
+    assert "take a smaller batch in the recipe, or shard what ranks hold: --shard parameters" in text
+    assert main(["plan", recipe, "--ranks", "8", "--memory", "1kB", "--batch-size", "64", "--json", "-"]) == 2
+    printed, said = capsys.readouterr()
+    assert json.loads(printed)["least_ranks"] is None
+    assert "take --batch-size with fewer rows, or shard" in said
 
 
 def test_ranks_share_the_batch_that_is_given(recipe: str, capsys: pytest.CaptureFixture[str]):
