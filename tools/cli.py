@@ -23,7 +23,7 @@ from ..runtime.codegen.front_end import FrontEndError
 from .arguments import make_parser
 from .bench import Settings, Sides, bench, listed
 from .cache import cache_text, clear_cache
-from .command_error import CommandError
+from .command_error import CommandError, OfAllRanks
 from .compile_recipe import compile_report
 from .completion import completion_script
 from .data import DataError
@@ -70,6 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return interruptions.exit_code
         except MemoryError as error:
             print(printable_lines(f"gradloom: there is not enough memory: {error}"), file=sys.stderr)
+            return _FAILED
+        except OfAllRanks as error:
+            if error.is_first:
+                print(printable_lines(f"gradloom: {error}"), file=sys.stderr)
             return _FAILED
         except _USER_ERRORS as error:
             text = printable_lines("\n".join([str(error), *getattr(error, "__notes__", [])]))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..engine.ranks import Ranks, mpi, one
-from ..engine.ranks.launcher import launched_size
-from ..engine.step.data_parallel import Shard
-from .command_error import CommandError
+from ..engine.ranks.launcher import is_launched, launched_size
+from ..engine.step.data_parallel import Shard, near_powers
+from .command_error import CommandError, OfAllRanks
 
 KINDS = ("mpi", "one")
 
@@ -19,10 +19,28 @@ def ranks_of_command(kind: str | None, timeout: float | None = None) -> Ranks | 
         return one()
     if kind is None and (launched_size() or 1) == 1:
         return None
+    if not is_launched():
+        how = "write mpiexec -n 2 gradloom train ...; this process by itself is --ranks one"
+        raise CommandError(f"--ranks mpi in a process that neither mpiexec nor srun started: {how}")
     try:
-        return mpi(timeout)
+        ranks = mpi(timeout)
     except (ImportError, RuntimeError) as error:
         raise CommandError(str(error)) from error
+    if ranks.size & (ranks.size - 1):
+        what = f"{ranks.size} processes were started, and ranks are a power of two"
+        raise OfAllRanks(ranks, f"{what}: start {near_powers(ranks.size)}, as mpiexec -n 2 does")
+    return ranks
+
+
+def check_parts(ranks: Ranks | None, parts: int | None) -> None:
+    """Raise `CommandError` where these ranks cannot share a batch in so many parts."""
+    if ranks is None or parts is None:
+        return
+    if parts & (parts - 1):
+        raise OfAllRanks(ranks, f"--parts is a power of two, got {parts}; write --parts {near_powers(parts)}")
+    if parts < ranks.size:
+        what = f"{ranks.size} ranks cannot share a batch in {parts} part{'s' * (parts > 1)}, of which each has one"
+        raise OfAllRanks(ranks, f"{what}; write --parts {ranks.size}, or start {parts} at most")
 
 
 def shard_of(name: str | None) -> Shard:

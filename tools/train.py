@@ -35,7 +35,7 @@ from .find_recipe import make_recipe
 from .load_checkpoint import load_checkpoint
 from .optimizers import OPTIMIZERS, SCHEDULES, check_trains, of_run
 from .plot_history import check_plot, plot_history
-from .ranks import ranks_in_words, shard_of
+from .ranks import check_parts, ranks_in_words, shard_of
 from .recipes import RECIPES
 from .run_settings import Settings
 from .say import say
@@ -96,6 +96,7 @@ def train(run: Run, console: Console, interruptions: Interruptions | None = None
     data = training_data(settings.recipe, ingredients, settings.batch_size, settings.seed, run.data)
     steps = settings.epochs * data.steps_per_epoch
     ranks = one() if run.ranks is None and settings.parts is not None else run.ranks
+    check_parts(ranks, settings.parts)
     optimizer = of_run(ingredients.optimizer, settings.optimizer, settings.lr, settings.schedule, steps)
     if settings.optimizer is not None:
         check_trains(optimizer, ingredients.model)

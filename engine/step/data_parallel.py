@@ -238,6 +238,12 @@ def check_take_part(ranks: Any) -> None:
     raise TypeError(located(f"ranks are those that take part in a step, got {ranks!r}; {how}"))
 
 
+def near_powers(number: int) -> str:
+    """The powers of two next to a number above 0 that is none, as text: "4 or 8" for 6."""
+    below = 1 << (number.bit_length() - 1)
+    return f"{below} or {2 * below}"
+
+
 def _data_parallel(ranks: Any, shard: Any, parts: Any) -> DataParallel | None:
     if ranks is None:
         for name, value in (("shard", shard), ("parts", parts)):
@@ -252,10 +258,12 @@ def _data_parallel(ranks: Any, shard: Any, parts: Any) -> DataParallel | None:
         raise ValueError(located(f"shard is None, 'state', 'gradients' or 'parameters', got {shard!r}"))
     size = ranks.size if size is None else size
     if size < 1 or size & (size - 1):
-        raise ValueError(located(f"the number of ranks is a power of two, 1, 2, 4, 8, ..., got {size}"))
+        how = f"take {near_powers(size) if size > 0 else 1}"
+        raise ValueError(located(f"the number of ranks is a power of two, 1, 2, 4, 8, ..., got {size}; {how}"))
     count = max(PARTS, size) if parts is None else as_whole(parts)
     if count is None or count < 1 or count & (count - 1):
-        raise ValueError(located(f"parts is a power of two, got {parts!r}"))
+        near = near_powers(count) if count is not None and count > 0 else max(PARTS, size)
+        raise ValueError(located(f"parts is a power of two, got {parts!r}; write parts={near}"))
     if count < size:
         raise ValueError(located(f"{size} ranks share {count} parts of a batch; write parts={size}, or start fewer"))
     return DataParallel(size, count, shard)

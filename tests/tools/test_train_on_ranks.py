@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import gradloom as gl
 import numpy as np
 import pytest
 from gradloom.tools.cli import main
+from gradloom.tools.command_error import CommandError
+from gradloom.tools.ranks import check_parts
 from mpi_runs import run_ranks
+from thread_ranks import ThreadRanks
 
 SMALL = ["train", "--batch-size", "64", "--threads", "1"]
 
@@ -74,4 +78,32 @@ def test_a_command_without_a_launcher_says_how_to_start(
     for name in ("PMI_RANK", "PMI_SIZE", "PMIX_RANK", "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_ID"):
         monkeypatch.delenv(name, raising=False)
     assert main(["train", "--ranks", "mpi"]) == 2
-    assert "write mpiexec -n 2" in capsys.readouterr().err
+    said = "write mpiexec -n 2 gradloom train ...; this process by itself is --ranks one"
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("recipe", ["digits", "lstm"])
+def test_parts_that_ranks_cannot_have_are_said_in_the_words_of_the_command(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text("the cat sat on the mat; the dog sat on the log.\n" * 200)
+    more = ["--data", "text.txt", "--steps", "1"] if recipe == "lstm" else []
+    assert main(["train", recipe, *more, "--ranks", "one", "--parts", "6"]) == 2
+    assert capsys.readouterr().err == "gradloom: --parts is a power of two, got 6; write --parts 4 or 8\n"
+
+
+def test_fewer_parts_than_ranks_are_refused_and_others_are_not():
+    many = ThreadRanks(0, [None] * 4, threading.Barrier(4))
+    with pytest.raises(CommandError, match=r"4 ranks cannot share a batch in 1 part, .*; write --parts 4, or start 1"):
+        check_parts(many, 1)
+    for ranks, parts in ((many, 4), (many, 16), (many, None), (None, 6), (gl.ranks.one(), 1)):
+        check_parts(ranks, parts)
+
+
+@pytest.mark.mpi
+def test_a_number_of_processes_that_is_no_power_of_two_is_refused_in_one_line(tmp_path: Path):
+    code, output = run_ranks(3, "-m", "gradloom", "train", "--batch-size", "48", cwd=tmp_path)
+    assert code == 2
+    (line,) = output.splitlines()
+    assert line.startswith("gradloom: 3 processes were started, and ranks are a power of two: start 2 or 4")

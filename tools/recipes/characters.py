@@ -34,7 +34,7 @@ from ..check_allow import check_allow
 from ..command_error import CommandError
 from ..file_values import is_cores, is_count, is_half, is_loss_scaling, is_memory, is_rate, is_text, loss_scaling_of
 from ..load_checkpoint import load_checkpoint
-from ..ranks import parts_to_go_on
+from ..ranks import check_parts, parts_to_go_on
 from .corpus import IGNORED, Corpus, python_documentation
 from .recipe import Ingredients
 
@@ -255,6 +255,7 @@ def train_characters(
         cores = cores or earlier.cores
         ranks = one() if ranks is None and earlier.parts is not None else ranks
         parts = parts_to_go_on(earlier.parts, parts)
+    check_parts(ranks, parts)
     check_allow(allow, memory)
     settings = settings() if isinstance(settings, type) else settings
     if steps is None and minutes is None:
