@@ -205,9 +205,9 @@ def compile_step(
     `parts` equal parts, a power of two, 8 unless there are more ranks. The loss and its gradients are the means of
     those of the parts: each is computed from its rows alone, with draws of its own, and they are added up in one order,
     whoever has them. So the bits depend on `parts`, and not on the number of ranks; `gl.ranks.one()` gives the same as
-    many. Batch norm takes the statistics of a part, and running statistics are the mean over the parts. Metrics are the
-    means over the parts, of integers the sums. Sums travel while other work goes on. All ranks must compile the same
-    step.
+    many. Batch norm takes the statistics of a part, as a warning says, and running statistics are the mean over the
+    parts; `nn.SyncBatchNorm` takes those of the whole batch. Metrics are the means over the parts, of integers the
+    sums. Sums travel while other work goes on. All ranks must compile the same step.
 
     With `shard="state"` or `"gradients"` each rank holds its share of the optimizer's state, and of a gradient that is
     summed: it updates its share of a parameter, and all gather these. No bit changes. `parameters()`, `state()`,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -41,6 +41,8 @@ class DataParallel:
     ranks: int
     parts: int
     shard: Shard = None
+    speaks: bool = field(default=True, compare=False)
+    """Whether this rank warns of what is so on all of them."""
 
     def check(self, optimizer: Optimizer, precision: str) -> None:
         """Raise `NotImplementedError` for what ranks do not do together."""
@@ -266,4 +268,4 @@ def _data_parallel(ranks: Any, shard: Any, parts: Any) -> DataParallel | None:
         raise ValueError(located(f"parts is a power of two, got {parts!r}; write parts={near}"))
     if count < size:
         raise ValueError(located(f"{size} ranks share {count} parts of a batch; write parts={size}, or start fewer"))
-    return DataParallel(size, count, shard)
+    return DataParallel(size, count, shard, not isinstance(ranks, Ranks) or ranks.rank == 0)

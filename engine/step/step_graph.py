@@ -38,7 +38,7 @@ from .loss_scaling import LossScaling
 from .narrow_kept import narrow_kept
 from .outputs import with_outputs
 from .step_tracer import Outcome, StepInputs, StepTracer
-from .trace_warnings import warn_of_arrays, warn_of_float64, warn_of_parts, warn_of_precision
+from .trace_warnings import warn_of_arrays, warn_of_float64, warn_of_parts, warn_of_parts_of_ranks, warn_of_precision
 from .trained import Train
 
 _log = logging.getLogger("gradloom")
@@ -254,6 +254,8 @@ def trace_step(
         warn_of_float64(graph, trace, [p for _, p in trainer.parameters], total.loss.value, warned)
     if accumulate > 1 and parts.lines:
         warn_of_parts(accumulate, parts.lines[0], warned)
+    if ranks is not None and ranks.parts > 1 and ranks.speaks and parts.lines:
+        warn_of_parts_of_ranks(parts.lines[0], warned)
     return StepGraph(
         whole,
         trainer.optimizer,

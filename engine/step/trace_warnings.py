@@ -78,6 +78,17 @@ def warn_of_parts(accumulate: int, line: str, warned: set[str]) -> None:
     )
 
 
+def warn_of_parts_of_ranks(line: str, warned: set[str]) -> None:
+    """Warn of batch norm, called at `line`, in a batch that ranks share."""
+    _warn_once(
+        f"ranks: batch norm at {line} takes its statistics from each part of the batch (`parts=`), and its running "
+        "statistics are means over the parts; the loss and all else are those of the whole batch. Write "
+        "nn.SyncBatchNorm in its place, which takes those of the batch of all ranks, or nn.GroupNorm, if that is not "
+        "meant",
+        warned,
+    )
+
+
 def _warn_once(message: str, warned: set[str]) -> None:
     """Warn once of what is so for every batch of a step."""
     if message not in warned:

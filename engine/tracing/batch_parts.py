@@ -49,6 +49,11 @@ def batch_parts() -> int:
     return parts.count
 
 
+def runs_in_parts() -> bool:
+    """Whether there are several parts, of which the caller takes no statistics."""
+    return bool(_stack.contexts) and _stack.contexts[-1].count > 1
+
+
 def shared_parts() -> tuple[int, int] | None:
     """The ranks that share a batch of which one part is traced, and its parts; None where the batch is traced whole."""
     return _stack.contexts[-1].shared if _stack.contexts else None

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy.typing as npt
 
 from ...array_api.broadcasting import as_arraylike, described
-from ...tracing.batch_parts import batch_parts, shared_parts
+from ...tracing.batch_parts import batch_parts, runs_in_parts, shared_parts
 from ...tracing.tracer import ShapeError, located
 from .. import functional as F
 from .. import init
@@ -156,7 +156,7 @@ class SyncBatchNorm(_BatchNorm):
         by_batch = self.training or self.running_mean is None
         if shared is None or not by_batch:
             return super().forward(input)
-        if batch_parts() != 1:
+        if runs_in_parts():
             raise ShapeError(located("SyncBatchNorm in a step with ranks and accumulate: leave accumulate out"))
         input = self._checked(input)
         result, mean, variance = batch_norm_of_all(input, self.weight, self.bias, self.eps, *shared)

@@ -12,6 +12,8 @@ import pytest
 from gradloom import nn
 from mpi_runs import run_program
 
+pytestmark = pytest.mark.filterwarnings("ignore:ranks. batch norm at")  # which the model here has
+
 PROGRAM = """
 import hashlib, os, signal, sys
 import gradloom as gl

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,9 @@ from gradloom.passes.ranks import loop_parts
 from lockstep import on_ranks
 from mpi_runs import run_program
 from rank_models import ROWS, Model, batch_of, digest, loss_fn, plain_loss
+from thread_ranks import ThreadRanks
+
+pytestmark = pytest.mark.filterwarnings("ignore:ranks. batch norm at")  # which the model of most tests has
 
 
 def test_the_mean_over_parts_is_that_over_the_batch():
@@ -48,6 +53,24 @@ def test_what_ranks_compute_in_lockstep_is_what_one_process_computes():
         of_one = [*step._carried()[: plan.traced.loss_index], loss, *metrics.values()]
         for mine, compiled in zip(found, of_one):
             np.testing.assert_allclose(mine, np.asarray(compiled), rtol=1e-4, atol=1e-5)
+
+
+def test_batch_norm_of_each_part_is_told_once_by_the_first_rank():
+    def model(norm: Any) -> nn.Module:
+        return nn.Sequential(nn.Linear(12, 8), norm(8), nn.ReLU(), norm(8), nn.Linear(8, 5))
+
+    batch, sgd, ranks = batch_of(), gl.optim.SGD(0.1), gl.ranks.one()
+    said = r"ranks: batch norm at .*rank_models.* each part .*nn\.SyncBatchNorm in its place"
+    with pytest.warns(UserWarning, match=said) as told:
+        step = gl.compile_step(model(nn.BatchNorm1d), plain_loss, sgd, batch, ranks=ranks)
+    assert len(told) == 1
+    warnings.simplefilter("error")  # until the test ends
+    step(batch_of(16))  # is compiled for, and nothing is told again
+    gl.plan_step(model(nn.SyncBatchNorm), plain_loss, sgd, batch, ranks=2)
+    gl.plan_step(model(nn.BatchNorm1d), plain_loss, sgd, batch, ranks=1, parts=1)  # which is the whole batch
+    gl.plan_step(model(nn.BatchNorm1d).eval(), plain_loss, sgd, batch, ranks=2)
+    second = ThreadRanks(1, [None] * 2, threading.Barrier(2))
+    gl.plan_step(model(nn.BatchNorm1d), plain_loss, sgd, batch, ranks=second)
 
 
 TESTS = Path(__file__).parents[2]

@@ -14,6 +14,8 @@ from lockstep import on_ranks
 from mpi_runs import run_program
 from rank_models import ROWS, batch_of, digest, plain_loss
 
+pytestmark = pytest.mark.filterwarnings("ignore:ranks. batch norm at")  # which the model here has
+
 TESTS = Path(__file__).parents[2]
 SCALED: Any = {"precision": "fp16", "loss_scaling": {"init_scale": 2.0**18, "growth_interval": 3}}
 

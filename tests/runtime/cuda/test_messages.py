@@ -186,6 +186,7 @@ print(f"rank {{ranks.rank}} is done", flush=True)
 
 
 @pytest.mark.mpi
+@pytest.mark.filterwarnings("ignore:ranks. batch norm at")  # which the model here has
 def test_steps_of_processes_on_gpus_have_the_bits_of_one(tmp_path: Path):
     expected = digest(gl.ranks.one(), steps=2, target="cuda-emulated")
     program = PROGRAM.format(tests=str(Path(__file__).parents[2]), expected=expected)
