@@ -17,6 +17,7 @@ from ...passes.ranks.shares import Shares, varies
 from .. import array_api as xp
 from ..optim import Optimizer
 from ..ranks import Ranks
+from ..tracing.errors import warn
 from ..tracing.numbers import as_whole
 from ..tracing.precisions import stored_dtype
 from ..tracing.tracer import ShapeError, Trace, Tracer, TracingError, emit, located
@@ -125,6 +126,19 @@ class DataParallel:
             return list(shapes)
         length = max(lengths, key=lambda length: (lengths[length], length))
         return [(self.ranks * length, *s[1:]) if s and s[0] == length else tuple(s) for s in shapes]
+
+    def warn_of_whole(self, own: Sequence[tuple[int, ...]], given: Sequence[tuple[int, ...]]) -> None:
+        """Warn of shapes `given` to a rank that are those of the whole batch; its share has the shapes `own`."""
+        if not self.speaks or self.ranks == 1 or list(given) != self.whole(own):
+            return
+        changed = ((mine[0], rows[0]) for mine, rows in zip(own, given) if mine != rows)
+        for share, rows in changed:
+            warn(
+                f"a rank was given {rows} rows, which is the whole batch that the step was compiled for, and not its "
+                f"own {share}: each of {self.ranks} ranks trains on all that it is given, so an example that all have "
+                f"counts {self.ranks} times; gl.data.batches(..., ranks=ranks) gives each rank its rows"
+            )
+            return
 
     def key(self, trace: Trace, key: Any) -> Any:
         """The key of a part for that of the step: it depends on the number of the part, not on who computes it."""

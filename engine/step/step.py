@@ -355,6 +355,9 @@ class Step(StepArrays):
         """Compile for batches of other `shapes`, and tell of it; `traced` where that is done."""
         start = time.perf_counter()
         batch = self._batch_of(shapes)
+        parallel: DataParallel | None = self._options.get("ranks")
+        if parallel is not None:
+            parallel.warn_of_whole([type.shape for _, type in self._first.traced.batch], shapes)
         last = self._signatures.get(self._signatures.keys()[-1]) or self._first
         before = [type.shape for _, type in last.traced.batch]
         options, host = self._options, self._host

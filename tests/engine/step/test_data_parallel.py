@@ -12,6 +12,7 @@ import gradloom as gl
 import numpy as np
 import pytest
 from gradloom import nn
+from gradloom.engine.step.data_parallel import DataParallel, ranks_options
 from gradloom.ir.ops import contraction
 from gradloom.passes.graph.rewrite import all_nodes
 from gradloom.passes.ranks import loop_parts
@@ -176,6 +177,42 @@ def test_ranks_that_begin_with_other_parameters_are_named_before_the_first_step(
     assert code == 0, output
     said = re.findall(r"(\w+): rank 1 has another set of initial parameters than rank 0", output)
     assert sorted(said) == sorted(["None", "state", "parameters"] * 2), output
+
+
+WHOLE = f"""
+import sys
+sys.path.insert(0, {str(TESTS)!r})
+from rank_models import *
+
+ranks = gl.ranks.mpi()
+step = gl.compile_step(nn.Linear(12, 5), plain_loss, gl.optim.SGD(0.1), batch_of(), ranks=ranks)
+whole = batch_of()
+step({{name: rows[16 * ranks.rank :][:16] for name, rows in whole.items()}})
+step(batch_of(8))  # fewer rows, and no word of them
+step(whole)
+step(whole)
+"""
+
+
+@pytest.mark.mpi
+def test_a_rank_that_is_given_the_whole_batch_is_told_once_what_is_its_own(tmp_path: Path):
+    code, output = run_program(2, WHOLE, tmp_path)
+    assert code == 0, output
+    said = r"program.py:\d+: TracingWarning: a rank was given 32 rows, .* own 16: each of 2 ranks .*ranks=ranks\)"
+    assert len(re.findall(said, output)) == output.count("Warning") == 1, output
+
+
+def test_only_the_shapes_of_the_whole_batch_are_told_of_and_only_by_the_first_rank():
+    def parallel(rank: int, size: int) -> DataParallel:
+        return ranks_options(ThreadRanks(rank, [None] * size, threading.Barrier(size)), None, None)["ranks"]
+
+    first, own = parallel(0, 2), [(16, 12), (16,), (3, 3), ()]
+    with pytest.warns(UserWarning, match="given 32 rows, .* and not its own 16"):
+        first.warn_of_whole(own, [(32, 12), (32,), (3, 3), ()])
+    for given in (own, [(32, 12), (32,), (6, 3), ()], [(24, 12), (24,), (3, 3), ()], [(32, 9), (32,), (3, 3), ()]):
+        first.warn_of_whole(own, given)
+    parallel(1, 2).warn_of_whole(own, [(32, 12), (32,), (3, 3), ()])
+    parallel(0, 1).warn_of_whole(own, own)
 
 
 def test_an_optimizer_that_needs_whole_parameters_has_no_shards():
