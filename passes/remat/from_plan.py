@@ -39,6 +39,7 @@ class GraphProblem(Problem):
         self._number = {value: i for i, value in enumerate(self.values)}
         self._slices: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], float]] = {}
         self._flops: dict[tuple[int, tuple[int, ...], tuple[int, ...]], int] = {}
+        self._gathered = {node.output for node in self.nodes if node.op is collectives.start_gather}
 
     def recompute_inputs(
         self, place: int, makes: tuple[int, ...], alive: Sequence[bool]
@@ -111,6 +112,22 @@ class GraphProblem(Problem):
             return node_flops(node)
         there = [v for v in run.reads if self.maker[v] == run.unit]
         return sum(map(node_flops, self._part(run.unit, run.makes, there)))
+
+    def waits_once(self, runs: Sequence[Run]) -> bool:
+        """Whether each message that begins in these runs is waited for once. A planner may keep what it receives, and
+        wait for that again, when it has been overwritten.
+        """
+        under_way: set[Value] = set()
+        for node in (self.nodes[run.unit] for run in runs):
+            if node.op is collectives.start_gather:
+                if node.output in under_way:
+                    return False
+                under_way.add(node.output)
+            elif node.op is collectives.finish and node.inputs[0] in self._gathered:
+                if node.inputs[0] not in under_way:
+                    return False
+                under_way.remove(node.inputs[0])
+        return not under_way
 
     def realized(self, runs: Sequence[Run], bodies: Mapping[Node, Sequence[Graph]]) -> Graph:
         """The graph that runs these units in this order, loops and branches with other bodies where `bodies` has some.

@@ -24,7 +24,7 @@ WIDTH, LAYERS = 64, 8
 LAYER = 4 * WIDTH * WIDTH
 
 
-def planned(ranks: int, rows: int, parts: int | None = None) -> StepPlan:
+def planned(ranks: int, rows: int, parts: int | None = None, target: str = "cpu") -> StepPlan:
     """The plan of layers of one size, of which each rank has a shard, for so many rows of each rank, and so many parts
     of all; one for each rank where it is not said.
     """
@@ -39,6 +39,7 @@ def planned(ranks: int, rows: int, parts: int | None = None) -> StepPlan:
         parts=ranks if parts is None else parts,
         shard="parameters",
         threads=1,
+        target=target,
     )
 
 
@@ -76,6 +77,12 @@ def test_a_budget_gathers_parameters_again_and_changes_no_bit(ranks: int):
     assert {choice.variant for choice in found} >= {"share-gathers"}
     assert any(set(gathers(choice.plan.graph).values()) >= {2, 3} for choice in found)
     check_bits(plan, found, ranks)
+
+
+def test_each_message_is_waited_for_once_where_planners_would_keep_what_it_receives():
+    plan = planned(4, rows=96, target="cpu:avx2")
+    for choice in choices(plan):
+        check_plan(choice.plan, plan._plans.planner.prepared_for(choice))
 
 
 def test_all_parts_of_a_rank_go_through_a_layer_before_the_next_and_no_bit_changes():
