@@ -126,7 +126,7 @@ def call_loss(loss_fn: Callable[[Any, Any], Any], model: Module, batch: Any, bin
         return loss_fn(model, batch)
     except Exception as error:
         if isinstance(error, KeyError):
-            _note_names(error, batch)
+            note_names(error, batch, "the batch")
         taken = None if binding.was_entered else _taken_for(loss_fn)
         if taken is None:
             raise
@@ -136,13 +136,13 @@ def call_loss(loss_fn: Callable[[Any, Any], Any], model: Module, batch: Any, bin
         ) from error
 
 
-def _note_names(error: KeyError, batch: Any) -> None:
-    """Note with the error of a name that a batch does not have which it has."""
+def note_names(error: KeyError, batch: Any, what: str) -> None:
+    """Note with the error of a name that a batch, called `what`, does not have which it has."""
     name = error.args[0] if error.args else None
     if isinstance(batch, Mapping) and isinstance(name, str) and name not in batch:
         known = [str(key) for key in batch]
         near = similar(name, known)
-        error.add_note(f"the batch has {', '.join(known)}" + (f"; {near}" if near else ""))
+        error.add_note(f"{what} has {', '.join(known)}" + (f"; {near}" if near else ""))
 
 
 def _taken_for(loss_fn: Callable[..., Any]) -> str | None:

@@ -17,6 +17,7 @@ from ..tracing.debug import Prints, printed_values
 from ..tracing.frozen_draws import warn_of_draws
 from ..tracing.trace import path_name
 from ..tracing.tracer import Trace, Tracer
+from .arguments import note_names
 from .leaves import flattened, leaf_input, leaf_type
 from .loss_result import check_array, place_words
 from .narrow_parameters import as_float32, check_not_assigned
@@ -103,7 +104,13 @@ def trace_predict(
             bind(model, values, "train" if training else "eval", assignable=values) as binding,
             in_precision(precision, trace, values.values()),
         ):
-            result = fn(model, *optree.tree_unflatten(tree, arrays))
+            given = optree.tree_unflatten(tree, arrays)
+            try:
+                result = fn(model, *given)
+            except KeyError as error:
+                for argument in given:
+                    note_names(error, argument, "the argument")
+                raise
         paths, results, result_tree = optree.tree_flatten_with_path(result)
         for path, leaf in zip(paths, results):
             check_array(leaf, f"the result{place_words(path)}")

@@ -34,6 +34,13 @@ def test_several_functions_come_as_a_tuple_and_share_parameters_and_arena():
     assert arenas == {id(step._live.arena)}
 
 
+def test_a_name_that_an_argument_does_not_have_is_told_with_those_that_it_has():
+    bound = step_of(nn.Linear(4, 2)).bind(lambda model, batch, scale=1.0: model(batch["y"]) * scale)
+    with pytest.raises(KeyError, match="y") as caught:
+        bound({"x": X})
+    assert caught.value.__notes__ == ["the argument has x"]
+
+
 def test_arguments_come_by_position_or_by_name():
     step = step_of(nn.Linear(4, 2))
     scaled = step.bind(lambda model, x, by=2.0, *, keyword=1.0: model(x) * by * keyword)
