@@ -111,8 +111,8 @@ class StepPlan:
 
     def largest_batch(self, memory: float | str) -> int:
         """The largest length of the batch's first axis with which the step fits `memory`, 0 if none does; none of more
-        than 1,048,576 examples in each part that is accumulated is looked at. The next length does not fit; where a
-        step runs in tiles, whose sizes follow from the divisors of the length, some longer one may.
+        than 1,048,576 examples in each part that is accumulated is looked at. The next length does not fit without
+        smaller tiles; where a step runs in tiles, whose sizes follow from the divisors of the length, a longer one may.
 
         All leaves whose first axis is as long as that of the first leaf grow and shrink with it. A percentage is of
         this step's total without a bound.
