@@ -25,7 +25,7 @@ MOST_RANKS = 1024
 SHARDS = ("state", "gradients", "parameters")
 NETWORK = "25GB/s,5us"
 """Where nobody says otherwise: a link of 200 Gbit/s."""
-_SECONDS = 25.0
+_SECONDS = 18.0
 """About so long, of the processor's time, numbers of ranks are planned; those that are left are reckoned from these."""
 _MOST_PLANNED = 64
 """Plans for more ranks, whose sums have more terms, take too long."""
