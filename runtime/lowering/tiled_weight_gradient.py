@@ -48,30 +48,23 @@ for image in range(n2):
     return lines.replace("\n", "\n" + " " * indent)
 
 
-# Images and rows of an output that one depth and one row of the kernel meet.
-_MET = """
-            at = 44 + 5 * depth
-            image_first, image_count, image_stride, image_source, image_step = (
+def _met(axis: str, place: str, count: str) -> str:
+    """Which images or rows of an output a `place` of the kernel meets in an iteration, and the `count` of them."""
+    return f"""
+            at = 44 + 5 * {place}
+            {axis}_first, {axis}_count, {axis}_stride, {axis}_source, {axis}_step = (
                 word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
-            image_skipped = i64(0)
-            if first_image > image_first:
-                image_skipped = (first_image - image_first + image_stride - 1) // image_stride
-            image_until = i64(0)
-            if stop_image > image_first:
-                image_until = (stop_image - image_first + image_stride - 1) // image_stride
-            image_until = image_until if image_until < image_count else image_count
-            n2 = image_until - image_skipped
-            at = 44 + 5 * (depths + kernel_row)
-            row_first, row_count, row_stride, row_source, row_step = (
-                word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
-            skipped = i64(0)
-            if first_row > row_first:
-                skipped = (first_row - row_first + row_stride - 1) // row_stride
-            until = i64(0)
-            if stop_row > row_first:
-                until = (stop_row - row_first + row_stride - 1) // row_stride
-            until = until if until < row_count else row_count
-            n1 = until - skipped"""
+            {axis}_skipped = i64(0)
+            if first_{axis} > {axis}_first:
+                {axis}_skipped = (first_{axis} - {axis}_first + {axis}_stride - 1) // {axis}_stride
+            {axis}_until = i64(0)
+            if stop_{axis} > {axis}_first:
+                {axis}_until = (stop_{axis} - {axis}_first + {axis}_stride - 1) // {axis}_stride
+            {axis}_until = {axis}_until if {axis}_until < {axis}_count else {axis}_count
+            {count} = {axis}_until - {axis}_skipped"""
+
+
+_MET = _met("image", "depth", "n2") + _met("row", "(depths + kernel_row)", "n1")
 
 _OPERANDS = """
         # An operand that is made for this iteration alone is addressed as if the rest were there too.
@@ -217,9 +210,9 @@ def kernel(b):
                         for e in range(columns):
                             nothing[e] = {short}(0)
                 continue
-            a = {start} + (row_source + skipped * row_step) * {line}
+            a = {start} + (row_source + row_skipped * row_step) * {line}
             a += (image_source + image_skipped * image_step) * {image} + column_source * {pixel}
-            g = g_start + (row_first + skipped * row_stride) * g_line
+            g = g_start + (row_first + row_skipped * row_stride) * g_line
             g += (image_first + image_skipped * image_stride) * g_image
             g += column_first * g_pixel + {size} * (group * outer + vector * lanes)
             more = i64(0) if iteration == first_iteration else i64(1)
@@ -378,9 +371,9 @@ def kernel(b):
 {_MET}
             if (n2 <= 0) | (n1 <= 0):
                 continue
-            x = x_start + (row_source + skipped * row_step) * x_line
+            x = x_start + (row_source + row_skipped * row_step) * x_line
             x += (image_source + image_skipped * image_step) * x_image + {size} * {of.read} * vector
-            of_g = g_start + (row_first + skipped * row_stride) * g_line
+            of_g = g_start + (row_first + row_skipped * row_stride) * g_line
             of_g += (image_first + image_skipped * image_stride) * g_image + {size} * used * vector
             more = i64(1)
 {parts_of_row}
