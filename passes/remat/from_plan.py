@@ -171,7 +171,7 @@ def graph_problem(plan: Plan, smallest: int = 64) -> GraphProblem:
     inputs = set(graph.inputs)
     units: list[Unit] = []
     overwritten: list[int] = []
-    any_gathers = False
+    gathers = {node for node in nodes if gathers_shard(node, inputs)}
     for node in nodes:
         bases = dict.fromkeys(views[v].base for v in node.inputs)
         makes = tuple(number[v] for v in node.outputs if v in number)
@@ -180,15 +180,13 @@ def graph_problem(plan: Plan, smallest: int = 64) -> GraphProblem:
             for o, i in _in_place(plan, node).items()
             if node.outputs[o] in number and (base := views[node.inputs[i]].base) in number
         )
-        gathers = gathers_shard(node, inputs)
         recomputable = len(makes) == sum(bool(v.type.nbytes) for v in node.outputs) and (
-            gathers or _may_recompute(node)
+            node in gathers or _may_recompute(node)
         )
         reads = tuple(number[b] for b in bases if b in number)
         whole = not node.op.is_region or product_by_library(node, views, plan.target) is not None
         cost = node_nanoseconds(node, plan.target)
-        any_gathers |= gathers
-        if gathers:
+        if node in gathers:
             # No thread computes anything while a message is waited for.
             cost = plan.threads * message_time(node, plan.target)
         units.append(Unit(cost, reads, makes, scratch.get(node, 0), over, recomputable, whole, node.can_trap))
@@ -202,7 +200,7 @@ def graph_problem(plan: Plan, smallest: int = 64) -> GraphProblem:
     fixed = frozenset(number[base] for base in (*indices, *sent) if base in number)
     sizes = [v.type.nbytes for v in values]
     asked = units, sizes, lasting, overwritten, fixed, smallest
-    return GraphProblem(*asked, graph=graph, nodes=nodes, values=values, gathers=any_gathers)
+    return GraphProblem(*asked, graph=graph, nodes=nodes, values=values, gathers=bool(gathers))
 
 
 def _in_place(plan: Plan, node: Node) -> dict[int, int]:
