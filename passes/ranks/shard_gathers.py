@@ -35,16 +35,15 @@ def is_regathered(node: Node) -> bool:
     return node.op is collectives.start_gather and node.origin.role == "recompute"
 
 
-def gathers_shard(node: Node, inputs: Collection[Value]) -> bool:
-    """Whether a node begins such a message, or waits for one."""
-    if node.op is collectives.finish:
-        begun = node.inputs[0].node
-        return begun is not None and begins_gather(begun, inputs)
-    return begins_gather(node, inputs)
+def finish_of_each(graph: Graph) -> dict[Node, Node]:
+    """What begins a message, with what waits for it."""
+    waiting = [node for node in graph.nodes if node.op is collectives.finish]
+    return {node.inputs[0].node: node for node in waiting if node.inputs[0].node is not None}
 
 
 def prefetched(graph: Graph) -> Graph:
-    """A graph whose gathers may run again -> each has a tag of its own, and begins when the one before it has come.
+    """A graph whose gathers may run again -> each has a tag of its own, begins when the one before it has come, and is
+    waited for right before what reads it.
 
     All other nodes keep their order, so that one more parameter is held than where each gather begins when it is
     waited for.
@@ -53,22 +52,27 @@ def prefetched(graph: Graph) -> Graph:
     begun = [n for n in graph.nodes if begins_gather(n, inputs)]
     if not begun:
         return graph
-    finish = {n.inputs[0].node: n for n in graph.nodes if n.op is collectives.finish}
+    finish = finish_of_each(graph)
     behind = {finish[before]: node for before, node in pairwise(begun)}
     copies = {node: copies_of_inputs(node.inputs[0], inputs) or [] for node in begun}
+    late = {finish[node] for node in begun}
     order: list[Node] = []
     done: set[Node] = set()
 
     def emit(node: Node) -> None:
+        if node in done:
+            return
+        for read in node.inputs:
+            if read.node in late:
+                emit(read.node)
         order.append(node)
         done.add(node)
-        if node in behind and behind[node] not in done:
+        if node in behind:
             for other in (*copies[behind[node]], behind[node]):
-                if other not in done:
-                    emit(other)
+                emit(other)
 
     for node in graph.nodes:
-        if node not in done:
+        if node not in late:
             emit(node)
     return _with_tags(graph, order)
 
@@ -79,12 +83,8 @@ def _with_tags(graph: Graph, order: list[Node]) -> Graph:
     new: dict[Value, Value] = {v: b.input(v.type, v.name) for v in graph.inputs}
     tags = 0
     for node in order:
-        inputs = [new[v] for v in node.inputs]
-        begun = inputs[0].node if node.op is collectives.finish else None
-        if begun is not None:
-            # The copy to a bucket may have been made again meanwhile.
-            inputs[1] = begun.inputs[0]
-        copied = b.copy(node, inputs)
+        copied = b.copy(node, [new[v] for v in node.inputs])
+        begun = copied.inputs[0].node if node.op is collectives.finish else None
         if begun is not None:
             copied.attrs["tag"] = begun.attrs["tag"]
         elif "tag" in node.attrs:

@@ -15,7 +15,7 @@ from ..graph.views import base_of
 from ..kernels.cost import node_nanoseconds
 from ..kernels.library_calls import product_by_library
 from ..memory.plan import Plan, can_be_written_over
-from ..ranks.shard_gathers import copies_of_inputs, gathers_shard, prefetched
+from ..ranks.shard_gathers import begins_gather, copies_of_inputs, finish_of_each, prefetched
 from ..ranks.traffic import message_time
 from .problem import Problem, Run, Unit
 
@@ -25,21 +25,24 @@ class GraphProblem(Problem):
     """The units of a planned graph. Values are what lies in the arena, in the order in which it is made.
 
     A region recomputes only the values that are wanted of it, from its inputs and from those of its own results that
-    are still there.
+    are still there. A message that gathers what each rank has a shard of is one unit with what waits for it: waiting
+    uses up what was begun, so neither may run again without the other.
     """
 
     graph: Graph = field(kw_only=True)
     nodes: Sequence[Node] = field(kw_only=True)
     values: Sequence[Value] = field(kw_only=True)
-    gathers: bool = field(kw_only=True)
-    """Whether some units gather what each rank has a shard of."""
+    gathers: Mapping[Node, Node] = field(kw_only=True)
+    """What begins to gather a shard of each rank, with what waits for it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._number = {value: i for i, value in enumerate(self.values)}
+        for begun, waits in self.gathers.items():
+            if waits.output in self._number:
+                self._number[begun.output] = self._number[waits.output]
         self._slices: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], float]] = {}
         self._flops: dict[tuple[int, tuple[int, ...], tuple[int, ...]], int] = {}
-        self._gathered = {node.output for node in self.nodes if node.op is collectives.start_gather}
 
     def recompute_inputs(
         self, place: int, makes: tuple[int, ...], alive: Sequence[bool]
@@ -113,22 +116,6 @@ class GraphProblem(Problem):
         there = [v for v in run.reads if self.maker[v] == run.unit]
         return sum(map(node_flops, self._part(run.unit, run.makes, there)))
 
-    def waits_once(self, runs: Sequence[Run]) -> bool:
-        """Whether each message that begins in these runs is waited for once. A planner may keep what it receives, and
-        wait for that again, when it has been overwritten.
-        """
-        under_way: set[Value] = set()
-        for node in (self.nodes[run.unit] for run in runs):
-            if node.op is collectives.start_gather:
-                if node.output in under_way:
-                    return False
-                under_way.add(node.output)
-            elif node.op is collectives.finish and node.inputs[0] in self._gathered:
-                if node.inputs[0] not in under_way:
-                    return False
-                under_way.remove(node.inputs[0])
-        return not under_way
-
     def realized(self, runs: Sequence[Run], bodies: Mapping[Node, Sequence[Graph]]) -> Graph:
         """The graph that runs these units in this order, loops and branches with other bodies where `bodies` has some.
         What is recomputed has the role `recompute`.
@@ -163,24 +150,26 @@ def _recompute_flops(node: Node) -> int:
 def graph_problem(plan: Plan, smallest: int = 64) -> GraphProblem:
     """The units of `plan`, in its order, with the bytes that it gives them; values of `smallest` bytes always stay."""
     graph, views = plan.graph, plan.views
-    nodes = [node for node in graph.nodes if node.op.has_kernel]
-    values = [v for n in nodes for v in n.outputs if plan.locations[v].place == "arena" and v.type.nbytes]
+    inputs = set(graph.inputs)
+    gathers = {begun: waits for begun, waits in finish_of_each(graph).items() if begins_gather(begun, inputs)}
+    waiting = set(gathers.values())
+    nodes = [node for node in graph.nodes if node.op.has_kernel and node not in waiting]
+    results = {node: gathers.get(node, node).outputs for node in nodes}
+    values = [v for n in nodes for v in results[n] if plan.locations[v].place == "arena" and v.type.nbytes]
     number = {value: i for i, value in enumerate(values)}
     scratch = {block.unit: block.nbytes for block in plan.blocks if block.unit is not None}
     written = _overwriting(plan, nodes)
-    inputs = set(graph.inputs)
     units: list[Unit] = []
     overwritten: list[int] = []
-    gathers = {node for node in nodes if gathers_shard(node, inputs)}
     for node in nodes:
         bases = dict.fromkeys(views[v].base for v in node.inputs)
-        makes = tuple(number[v] for v in node.outputs if v in number)
+        makes = tuple(number[v] for v in results[node] if v in number)
         over = tuple(
             (number[node.outputs[o]], number[base])
             for o, i in _in_place(plan, node).items()
             if node.outputs[o] in number and (base := views[node.inputs[i]].base) in number
         )
-        recomputable = len(makes) == sum(bool(v.type.nbytes) for v in node.outputs) and (
+        recomputable = len(makes) == sum(bool(v.type.nbytes) for v in results[node]) and (
             node in gathers or _may_recompute(node)
         )
         reads = tuple(number[b] for b in bases if b in number)
@@ -200,7 +189,7 @@ def graph_problem(plan: Plan, smallest: int = 64) -> GraphProblem:
     fixed = frozenset(number[base] for base in (*indices, *sent) if base in number)
     sizes = [v.type.nbytes for v in values]
     asked = units, sizes, lasting, overwritten, fixed, smallest
-    return GraphProblem(*asked, graph=graph, nodes=nodes, values=values, gathers=bool(gathers))
+    return GraphProblem(*asked, graph=graph, nodes=nodes, values=values, gathers=gathers)
 
 
 def _in_place(plan: Plan, node: Node) -> dict[int, int]:
@@ -258,13 +247,20 @@ class _Realizer:
             copied = self.b.copy(node, [self.current.value(v) for v in node.inputs], origin)
             if node in self.bodies:
                 copied.attrs.update(zip(node.op.bodies, self.bodies[node], strict=True))
-            if run.is_recompute:
+            if node in problem.gathers:
+                self.wait(problem.gathers[node], copied)
+            elif run.is_recompute:
                 wanted = [problem.values[v] for v in run.makes]
                 self.current.update((v, copied.outputs[v.index]) for v in wanted)
             else:
                 self.current.update(zip(node.outputs, copied.outputs))
         outputs = [self.current.value(v) for v in graph.outputs]
         return prefetched(self.b.graph(outputs, graph.aliases, graph.output_names))
+
+    def wait(self, node: Node, begun: Node) -> None:
+        """What waits for a message that has begun."""
+        origin = replace(node.origin, role=begun.origin.role)
+        self.current.update([(node.output, self.b.copy(node, [begun.output, begun.inputs[0]], origin).output)])
 
     def part(self, node: Node, run: Run) -> None:
         """The part of a region that makes what is wanted of it."""

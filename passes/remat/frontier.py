@@ -119,8 +119,6 @@ class _Source:
             more = {node: self.loops[node].more_flops(k) for node, k in bodies.items()}
             # All that is gathered once and kept may be many times what is alive where it is gathered again.
             for order in candidates(problem, most if problem.gathers else math.inf):
-                if problem.gathers and not problem.waits_once(order.runs):
-                    continue
                 added = max(order.cost + cost + self.time - time, 0.0)
                 flops = self.flops + problem.recompute_flops(order.runs, more)
                 found.append(_Candidate(self, order, bodies, added, flops))

@@ -13,6 +13,7 @@ from gradloom.engine.step.plans import StepPlan
 from gradloom.ir import Graph, parse
 from gradloom.ir.ops import collectives
 from gradloom.passes.ranks.shard_gathers import begins_gather, prefetched
+from gradloom.passes.remat.from_plan import graph_problem
 from gradloom.passes.remat.frontier import Choice
 from gradloom.passes.verify.errors import PlanVerificationError
 from gradloom.passes.verify.plan import check_plan
@@ -83,6 +84,18 @@ def test_each_message_is_waited_for_once_where_planners_would_keep_what_it_recei
     plan = planned(4, rows=96, target="cpu:avx2")
     for choice in choices(plan):
         check_plan(choice.plan, plan._plans.planner.prepared_for(choice))
+
+
+def test_a_gather_and_what_waits_for_it_are_one_unit_which_a_planner_may_run_again():
+    problem = graph_problem(planned(2, rows=96).plan)
+    waiting = set(problem.gathers.values())
+    assert len(waiting) >= LAYERS
+    assert waiting.isdisjoint(problem.nodes)
+    made = {problem.values[v]: unit for unit in problem.units for v in unit.makes}
+    for begun, waits in problem.gathers.items():
+        assert begun.output not in made
+        assert made[waits.output].recomputable
+        assert problem.number_of(begun.output) == problem.number_of(waits.output)
 
 
 def test_all_parts_of_a_rank_go_through_a_layer_before_the_next_and_no_bit_changes():
