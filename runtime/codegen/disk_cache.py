@@ -8,7 +8,9 @@ is damaged is compiled again and replaced, and processes that compile the same k
 Machine code is run, so that nothing is taken which another user could have written: the folder and each file must be
 the user's own, and writable by nobody else. A file names its kernel within its digest: one that was renamed is damaged.
 
-The folder has a limit. Where it is passed, the files that were used least recently are deleted.
+The folder has a limit. Where it is passed, the files that were used least recently are deleted. A full one holds a
+hundred thousand files and more, so they lie in inner folders by the first letters of their names, and nobody keeps a
+list of them all.
 """
 
 import contextlib
@@ -22,7 +24,8 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -30,6 +33,7 @@ from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
+import numpy as np
 
 from .byte_amount import byte_amount
 from .front_end import front_end
@@ -42,6 +46,9 @@ _ABI = "2"
 _MAGIC = b"gradloom machine code 3\n"
 _DIGEST_BYTES = 32
 _WRITING = ".writing-"
+_SUFFIX = ".kernel"
+_LETTERS = 2
+"""So many letters of a name are that of the inner folder where it lies."""
 
 DEFAULT_LIMIT = 10**9
 """Bytes that the folder may take where `GRADLOOM_CACHE_LIMIT` does not say so."""
@@ -175,9 +182,14 @@ def in_process(symbol: str) -> bool:
     return hasattr(ctypes.CDLL(None), symbol)
 
 
+def path_of(folder: Path, key: Key) -> Path:
+    """Where the machine code of a key lies, if it is there."""
+    return folder / key.name[:_LETTERS] / f"{key.name}{_SUFFIX}"
+
+
 def read(folder: Path, key: Key) -> tuple[bytes | None, str]:
     """The object code of a key, or None and why not."""
-    path = folder / f"{key.name}.kernel"
+    path = path_of(folder, key)
     try:
         data, distrust = _contents(path)
     except FileNotFoundError:
@@ -211,12 +223,13 @@ def write(folder: Path, key: Key, code: bytes, externals: list[str]) -> str:
     """Keeps object code under a key, and the folder within its limit; returns what went wrong, if anything did."""
     header = {"kernel": key.name, "externals": externals, "salt": key.salt, "machine": key.machine}
     content = json.dumps(header).encode() + b"\n" + code
-    temporary = None
+    path, temporary = path_of(folder, key), None
     try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=_WRITING, delete=False) as file:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=_WRITING, delete=False) as file:
             temporary = file.name
             file.write(_MAGIC + hashlib.sha256(content).digest() + content)
-        os.replace(temporary, folder / f"{key.name}.kernel")
+        os.replace(temporary, path)
     except OSError as error:
         if temporary is not None:
             with contextlib.suppress(OSError):
@@ -236,16 +249,29 @@ class Usage:
 
 def usage(folder: Path) -> Usage:
     """What the folder holds. Raises `OSError` where it cannot be read."""
-    sizes = [found.st_size for _, found in _files(folder)]
-    return Usage(len(sizes), sum(sizes))
+    return _usage(found for _, found in _files(folder))
 
 
 def clear(folder: Path) -> Usage:
     """Delete all machine code, and nothing else; returns what was deleted. Raises `OSError` where it cannot be."""
-    files = _files(folder)
-    for path, _ in files:
-        Path(path).unlink(missing_ok=True)
-    return Usage(len(files), sum(found.st_size for _, found in files))
+    deleted = _usage(_deleted(_files(folder)))
+    for inner in _inner_folders(folder):
+        with contextlib.suppress(OSError):  # another process has written there meanwhile
+            os.rmdir(inner)
+    return deleted
+
+
+def _usage(files: Iterable[os.stat_result]) -> Usage:
+    kernels = nbytes = 0
+    for found in files:
+        kernels, nbytes = kernels + 1, nbytes + found.st_size
+    return Usage(kernels, nbytes)
+
+
+def _deleted(files: Iterable[tuple[os.DirEntry[str], os.stat_result]]) -> Iterator[os.stat_result]:
+    for entry, found in files:
+        Path(entry).unlink(missing_ok=True)
+        yield found
 
 
 _room: dict[tuple[Path, int], int] = {}
@@ -274,30 +300,49 @@ def _make_room(folder: Path, written: int) -> None:
 
 def _trimmed(folder: Path, most: int) -> int:
     """Delete what `_make_room` says; the bytes that are left. Raises `OSError` where the folder cannot be read."""
-    files = _files(folder)
-    kept = sum(found.st_size for _, found in files)
+    kept = usage(folder).nbytes
     if kept > most:
-        for path, found in sorted(files, key=lambda file: file[1].st_mtime):
-            Path(path).unlink(missing_ok=True)
-            kept -= found.st_size
-            if kept <= most * _KEPT:
-                break
-    with os.scandir(folder) as entries:  # closed too where another process deletes a file meanwhile
-        for entry in entries:
-            if entry.name.startswith(_WRITING) and time.time() - entry.stat().st_mtime > _ABANDONED_SECONDS:
+        oldest = _used_last(folder, kept - int(most * _KEPT))
+        files = ((entry, found) for entry, found in _files(folder) if found.st_mtime_ns <= oldest)
+        kept -= _usage(_deleted(files)).nbytes
+    for entry in _entries(folder, _WRITING):
+        with contextlib.suppress(FileNotFoundError):  # its writer may have renamed it meanwhile
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_SECONDS:
                 Path(entry).unlink(missing_ok=True)
     return kept
 
 
-def _files(folder: Path) -> list[tuple[str, os.stat_result]]:
+def _used_last(folder: Path, nbytes: int) -> int:
+    """When the last of those files was used that went if so many bytes of what was used least recently did."""
+    used, sizes = array("q"), array("q")
+    for _, found in _files(folder):
+        used.append(found.st_mtime_ns)
+        sizes.append(found.st_size)
+    order = np.argsort(used)
+    freed = np.cumsum(np.asarray(sizes)[order])
+    return int(np.asarray(used)[order][min(np.searchsorted(freed, nbytes), len(freed) - 1)]) if len(freed) else 0
+
+
+def _files(folder: Path) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
     """The files of machine code. Raises `OSError` where the folder cannot be read."""
-    found: list[tuple[str, os.stat_result]] = []
+    for entry in _entries(folder, suffix=_SUFFIX):
+        with contextlib.suppress(FileNotFoundError):  # another process is clearing the folder
+            yield entry, entry.stat(follow_symlinks=False)
+
+
+def _entries(folder: Path, prefix: str = "", suffix: str = "") -> Iterator[os.DirEntry[str]]:
+    """What lies in the inner folders under names that begin and end so, and is no folder."""
+    for path in _inner_folders(folder):
+        with os.scandir(path) as entries:  # closed too where another process deletes a file meanwhile
+            for entry in entries:
+                named = entry.name.startswith(prefix) and entry.name.endswith(suffix)
+                if named and not entry.is_dir(follow_symlinks=False):
+                    yield entry
+
+
+def _inner_folders(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.endswith(".kernel") and not entry.is_dir(follow_symlinks=False):
-                with contextlib.suppress(FileNotFoundError):  # another process is clearing the folder
-                    found.append((entry.path, entry.stat(follow_symlinks=False)))
-    return found
+        return [entry.path for entry in entries if len(entry.name) == _LETTERS and entry.is_dir(follow_symlinks=False)]
 
 
 def _header_and_code(data: bytes) -> tuple[dict[str, Any], bytes] | None:
@@ -317,23 +362,20 @@ def _header_and_code(data: bytes) -> tuple[dict[str, Any], bytes] | None:
 
 
 def why_not_there(folder: Path, keys: Iterable[Key]) -> dict[Key, str]:
-    """For keys that have no file: what the newest file of the same kernel was compiled for instead, if there was one
-    when this process first asked.
-    """
-    return {key: _for_another(key, [folder / name for name in _found_first(folder).get(key.text, ())]) for key in keys}
+    """For keys that have no file: what the newest file of the same kernel was compiled for instead, if there is one."""
+    inner = {key: path_of(folder, key).parent for key in keys}
+    names = {path: _names(path) for path in set(inner.values())}
+    return {
+        key: _for_another(key, [path / name for name in names[path] if name.startswith(f"{key.text}-")])
+        for key, path in inner.items()
+    }
 
 
-@cache
-def _found_first(folder: Path) -> dict[str, list[str]]:
-    """The files of each kernel by its text, as they were once: what is compiled for another machine comes seldom, and
-    to list tens of thousands of files before each compilation is slow.
-    """
-    files: dict[str, list[str]] = {}
-    with contextlib.suppress(OSError):
-        for name in os.listdir(folder):
-            if name.endswith(".kernel"):
-                files.setdefault(name.partition("-")[0], []).append(name)
-    return files
+def _names(folder: Path) -> list[str]:
+    try:
+        return [name for name in os.listdir(folder) if name.endswith(_SUFFIX)]
+    except OSError:  # there is none yet
+        return []
 
 
 def _for_another(key: Key, others: list[Path]) -> str:

@@ -22,7 +22,7 @@ def test_the_cache_is_told_and_emptied(folder: Path, monkeypatch: Patch, capsys:
     monkeypatch.setattr(kernel_cache, "_kernels", {})
     gl.compile(np.tanh)(np.ones(3))
     (folder / "notes.txt").write_text("stays")
-    count = len(list(folder.glob("*.kernel")))
+    count = len(list(folder.rglob("*.kernel")))
     assert main(["cache"]) == 0
     told = capsys.readouterr().out
     assert told.startswith(f"{count} kernels, ")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import tracemalloc
 from itertools import count
 from pathlib import Path
 
@@ -54,7 +55,6 @@ def forget(monkeypatch):
     def forget() -> None:
         for name, empty in (("_kernels", {}), ("_engine", None), ("_warned", set())):
             monkeypatch.setattr(kernel_cache, name, empty)
-        disk_cache._found_first.cache_clear()
 
     return forget
 
@@ -102,7 +102,7 @@ def test_processes_that_compile_at_once_do_no_harm(folder):
     command = [sys.executable, "-W", "error", "-c", textwrap.dedent(IN_A_PROCESS)]
     with started(*[command] * 4, env=environment, stdout=subprocess.PIPE, text=True) as running:
         assert all(process.communicate(timeout=120)[0].startswith("42 ") for process in running)
-    assert [path.suffix for path in folder.iterdir()] == [".kernel"]
+    assert [path.suffix for path in folder.rglob("*.*")] == [".kernel"]
     assert python(IN_A_PROCESS, folder) == "42 True False\n"
 
 
@@ -113,7 +113,7 @@ def test_entries_of_the_same_name_stay_apart(folder):
 @pytest.mark.parametrize("damage", ["empty", "cut", "changed", "other file"])
 def test_a_damaged_file_is_compiled_again_and_replaced(folder, forget, damage):
     answer(salt=damage)
-    (file,) = folder.iterdir()
+    (file,) = folder.rglob("*.kernel")
     whole = file.read_bytes()
     spoiled = {
         "empty": b"",
@@ -213,7 +213,7 @@ def test_a_folder_that_is_removed_while_a_process_runs_is_made_again(folder, for
 def test_what_belongs_to_another_user_is_not_trusted(folder, forget, what):
     salt = f"owner {what}"
     answer(salt=salt)
-    os.chown(folder if what == "folder" else next(folder.iterdir()), 12345, 12345)
+    os.chown(folder if what == "folder" else next(folder.rglob("*.kernel")), 12345, 12345)
     forget()
     with pytest.warns(CacheWarning, match="belongs to another user"):
         assert not answer(salt=salt).hit
@@ -223,7 +223,7 @@ def test_what_belongs_to_another_user_is_not_trusted(folder, forget, what):
 def test_only_the_users_own_regular_files_are_read(tmp_path, folder, forget, what):
     salt = f"regular {what}"
     answer(salt=salt)
-    (file,) = folder.iterdir()
+    (file,) = folder.rglob("*.kernel")
     if what == "group may write":
         file.chmod(0o660)
     else:
@@ -250,7 +250,7 @@ def test_only_the_users_own_regular_files_are_read(tmp_path, folder, forget, wha
 def test_a_whole_file_under_another_kernels_name_is_damaged(folder, forget):
     requests = [KernelRequest(f"def f(block):\n    return {i}\n", "f", {}, salt="swap") for i in (5, 6)]
     compile_kernels(requests)
-    five, six = (folder / f"{request.key().name}.kernel" for request in requests)
+    five, six = (disk_cache.path_of(folder, request.key()) for request in requests)
     six.write_bytes(five.read_bytes())
     forget()
     with pytest.warns(CacheWarning, match="damaged"):
@@ -273,11 +273,10 @@ def test_code_without_the_kernel_is_damaged(folder, forget):
 @pytest.mark.parametrize("header", [b"{", b"[" * 100_000, b"[]", b'{"kernel": 1}', b'{"externals": 0}', b"\xff"])
 def test_a_hostile_header_is_damage(folder, header):
     request = KernelRequest("def f(block):\n    return 1\n", "f", {}, salt="header")
-    folder.mkdir()
+    path = disk_cache.path_of(folder, request.key())
+    path.parent.mkdir(parents=True)
     content = header + b"\ncode"
-    (folder / f"{request.key().name}.kernel").write_bytes(
-        disk_cache._MAGIC + hashlib.sha256(content).digest() + content
-    )
+    path.write_bytes(disk_cache._MAGIC + hashlib.sha256(content).digest() + content)
     assert disk_cache.read(folder, request.key()) == (None, disk_cache.DAMAGED)
 
 
@@ -297,29 +296,31 @@ def test_what_was_used_least_recently_goes_when_the_limit_is_passed(folder, forg
     requests = many(4, "limit")
     for request in requests[:3]:
         compile_kernels([request])
-    paths = [folder / f"{request.key().name}.kernel" for request in requests]
+    paths = [disk_cache.path_of(folder, request.key()) for request in requests]
     for age, path in enumerate(paths[:3]):
         os.utime(path, (1e9 - age, 1e9 - age))
-    (folder / ".writing-left-by-a-killed-process").write_text("half")
-    os.utime(folder / ".writing-left-by-a-killed-process", (1e9, 1e9))
+    left = paths[0].with_name(".writing-left-by-a-killed-process")
+    left.write_text("half")
+    os.utime(left, (1e9, 1e9))
     (folder / "a file of the user's").write_text("stays")
     forget()
     assert compile_kernels(requests[2:3])[0].hit
     monkeypatch.setenv("GRADLOOM_CACHE_LIMIT", f"{int(sum(path.stat().st_size for path in paths[:3]) * 1.12)}")
     compile_kernels(requests[3:])
-    assert sorted(folder.iterdir()) == sorted([*(paths[i] for i in (0, 2, 3)), folder / "a file of the user's"])
+    files = {path for path in folder.rglob("*") if path.is_file()}
+    assert files == {*(paths[i] for i in (0, 2, 3)), folder / "a file of the user's"}
 
 
 def test_a_process_looks_at_the_folder_when_it_may_be_full_and_not_after_each_kernel(folder, monkeypatch):
-    looks, scan = [], disk_cache._files
-    monkeypatch.setattr(disk_cache, "_files", lambda folder: looks.append(folder) or scan(folder))
+    looks, trim = [], disk_cache._trimmed
+    monkeypatch.setattr(disk_cache, "_trimmed", lambda folder, most: looks.append(folder) or trim(folder, most))
     compile_kernels(many(8, "room"), processes=1)
     assert len(looks) == 1
-    (kernel, *_) = folder.iterdir()
+    (kernel, *_) = folder.rglob("*.kernel")
     monkeypatch.setenv("GRADLOOM_CACHE_LIMIT", f"{20 * kernel.stat().st_size}")
     compile_kernels(many(40, "no room"), processes=1)
     assert 2 < len(looks) < 40
-    assert len(list(folder.iterdir())) <= 20
+    assert len(list(folder.rglob("*.kernel"))) <= 20
 
 
 def test_a_limit_that_is_no_number_of_bytes_turns_the_cache_off(folder, forget, monkeypatch):
@@ -344,7 +345,7 @@ def test_a_full_disk_costs_only_the_cache(folder):
         print(compile_kernel("def f(block): return 0", "f", {}).why)
     """
     assert python(code, folder).startswith("cannot write to the cache: ")
-    assert list(folder.iterdir()) == []
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
 
 
 def test_the_salt_of_sources_changes_with_their_text(tmp_path):
@@ -478,3 +479,24 @@ def test_a_process_with_workers_of_the_pool_may_fork_and_one_with_other_threads_
 
     assert may_fork_beside(f"{kernel_cache.WORKER_NAME}-1")
     assert not may_fork_beside("another")
+
+
+def test_a_folder_of_many_files_takes_no_memory(folder, monkeypatch):
+    compile_kernels(many(1, "many files"), processes=1)
+    (kernel,) = folder.rglob("*.kernel")
+    for number in range(20_000):
+        inner = folder / f"{number % 256:02x}"
+        inner.mkdir(exist_ok=True)
+        os.link(kernel, inner / f"{number:040x}-{number:040x}.kernel")
+    absent = many(2, "many files, and one more")[1].key()
+    tracemalloc.start()
+    try:
+        disk_cache.why_not_there(folder, [absent])
+        disk_cache.write(folder, absent, b"", [])
+        monkeypatch.setenv("GRADLOOM_CACHE_LIMIT", f"{10_000 * kernel.stat().st_size}")
+        disk_cache.write(folder, absent, b"", [])
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 2_000_000
+    assert disk_cache.usage(folder).kernels < 10_000

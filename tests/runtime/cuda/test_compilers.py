@@ -164,7 +164,7 @@ def test_the_variable_says_which_compiler_makes_a_kernel_and_each_has_files_of_i
     for value in ("own", "numba", ""):
         monkeypatch.setenv(VARIABLE, value)
         assert compile_kernels([SOURCES["copy"]], "sm_90")[0].hit
-    assert len(texts) == len(list(cache_folder.glob("*.kernel"))) == 2
+    assert len(texts) == len(list(cache_folder.rglob("*.kernel"))) == 2
 
 
 @pytest.mark.cuda
@@ -184,7 +184,7 @@ def test_a_file_of_numba_cuda_that_was_cut_is_compiled_again(cache_folder, texts
     needs_compilers()
     monkeypatch.setenv(VARIABLE, "numba")
     compile_kernels([SOURCES["copy"]], "sm_90")
-    (file,) = cache_folder.glob("*.kernel")
+    (file,) = cache_folder.rglob("*.kernel")
     file.write_bytes(file.read_bytes()[:-2])
     monkeypatch.setattr(kernel_cache, "_kernels", {})
     assert compile_kernels([SOURCES["copy"]], "sm_90")[0].why == disk_cache.DAMAGED

@@ -103,7 +103,7 @@ def test_another_architecture_assembler_or_source_is_another_kernel(cache, count
 
 def test_a_damaged_file_is_compiled_again_and_no_cache_is_no_harm(cache, counted, monkeypatch):
     compile_kernels([SOURCES["copy"]], "sm_90")
-    (file,) = cache.glob("*.kernel")
+    (file,) = cache.rglob("*.kernel")
     file.write_bytes(file.read_bytes()[:-1])
     for why in (disk_cache.DAMAGED, disk_cache.CACHE_OFF):
         monkeypatch.setattr(kernel_cache, "_kernels", {})
@@ -116,7 +116,7 @@ def test_the_cache_command_counts_and_clears_gpu_kernels_too(cache, counted):
     compile_kernels([SOURCES["copy"], SOURCES["saxpy"]], "sm_90")
     assert disk_cache.usage(cache).kernels == 2
     disk_cache.clear(cache)
-    assert not list(cache.glob("*.kernel"))
+    assert not list(cache.rglob("*.kernel"))
 
 
 def test_nothing_of_cuda_is_imported_unless_something_is_assembled():
