@@ -211,9 +211,10 @@ def compile_step(
 
     With `shard="state"` or `"gradients"` each rank holds its share of the optimizer's state, and of a gradient that is
     summed: it updates its share of a parameter, and all gather these. No bit changes. `parameters()`, `state()`,
-    `save` and `load` are called by all ranks together, and give and take whole arrays. The optimizer must work element
-    by element. With `shard="parameters"` the parameters are such shares too: a layer gathers its own, one layer ahead,
-    and drops them; for the backward it gathers them again. Functions of `step.bind` are then called by all together.
+    `save` and `load` are called by all ranks together, and give and take whole arrays. What an optimizer updates in
+    another way than element by element, as `Adafactor` and `Muon`, is put together for its update, which all ranks
+    compute. With `shard="parameters"` the parameters are such shares too: a layer gathers its own, one layer ahead, and
+    drops them; for the backward it gathers them again. Functions of `step.bind` are then called by all together.
 
     Raises `MemoryBudgetError` where the step does not fit `memory` (its `least_bytes` say what would fit),
     `TargetError` for a target that this machine cannot run, and for a step that cannot be traced an error that names

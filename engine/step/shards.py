@@ -5,15 +5,14 @@ Known elsewhere as ZeRO (Rajbhandari et al., 2020) and fully sharded data parall
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from ...ir import Array, ArrayType, Node
-from ...ir.ops import collectives, dynamic_slice, movement
+from ...ir import Array, ArrayType, Node, Value
+from ...ir.ops import collectives, dynamic_slice
 from .. import array_api as xp
 from ..optim import Optimizer
 from ..optim.update_inputs import StateSpec, UpdateInputs
@@ -105,20 +104,34 @@ class BlockSums:
         return xp.max(self._of_blocks(x, xp.max))
 
 
-def check_elementwise(optimizer: Optimizer, types: Mapping[str, ArrayType], specs: Mapping[str, StateSpec]) -> None:
-    """Raise `NotImplementedError` where an optimizer does more with a parameter than arithmetic on each element."""
-    kind = optimizer.title
+def owners(types: Mapping[str, ArrayType], state: Iterable[str]) -> dict[str, str]:
+    """For each array of state the parameter that it is of, if it is of one: state names end in those of parameters."""
+    found = {name: [path for path in types if name.endswith(f".{path}")] for name in state}
+    return {name: max(paths, key=len) for name, paths in found.items() if paths}
+
+
+def updated_whole(
+    optimizer: Optimizer, types: Mapping[str, ArrayType], specs: Mapping[str, StateSpec]
+) -> frozenset[str]:
+    """The parameters that a rule does not update element by element, as it reads a norm or multiplies matrices: the
+    ranks have to put together what it reads of them.
+
+    Raises `NotImplementedError` for state with axes that is of no single parameter.
+    """
+    of = owners(types, specs)
     for name, spec in specs.items():
-        of = next((t for parameter, t in types.items() if name.endswith(f".{parameter}")), None)
-        if spec.type.shape and (of is None or of.shape != spec.type.shape):
-            raise NotImplementedError(located(_refused(kind, f"the state {name} of shape {spec.type.shape}")))
+        if spec.type.shape and name not in of:
+            what = f"the state {name} of shape {spec.type.shape} is of no single parameter"
+            how = "take an optimizer of each parameter by itself, such as AdamW, or leave shard out"
+            raise NotImplementedError(located(f"shard with {optimizer.title}: {what}; {how}"))
+    found = {path for path, type in types.items() if not type.shape}
+    found |= {path for name, path in of.items() if specs[name].type.shape not in ((), types[path].shape)}
     with Trace() as trace:
-        state = {name: trace.input(spec.type, name) for name, spec in specs.items()}
         scalar = ArrayType((), np.dtype("float64"))
         given = UpdateInputs(
             parameters={name: trace.input(t, name) for name, t in types.items()},
             gradients={name: trace.input(t, name) for name, t in types.items()},
-            state=state,
+            state={name: trace.input(spec.type, name) for name, spec in specs.items()},
             step=trace.input(ArrayType((), np.dtype("int64")), "step"),
             rates={group: trace.input(scalar, group) for group in optimizer.rates},
             loss=trace.input(ArrayType((), np.dtype("float32")), "loss"),
@@ -126,17 +139,28 @@ def check_elementwise(optimizer: Optimizer, types: Mapping[str, ArrayType], spec
             evaluate=_no_loss,
             taps=[],
         )
-        optimizer.update_all(given)
-        odd = next((node for node in trace.builder.nodes if not _is_elementwise(node)), None)
-    if odd is not None:
-        raise NotImplementedError(located(_refused(kind, f"a {odd.op.name} in its rule")))
+        new, new_state = optimizer.update_all(given)
+        if all(map(_is_elementwise, trace.builder.nodes)):
+            return frozenset(found)
+        arrays = {x.value: name for some in (given.parameters, given.gradients) for name, x in some.items()}
+        arrays |= {given.state[name].value: path for name, path in of.items()}
+        for x in (*new.values(), *new_state.values()):
+            before = _upstream(x.value) if isinstance(x, Tracer) else set[Value]()
+            if any(v.node is not None and not _is_elementwise(v.node) for v in before):
+                found |= {arrays[v] for v in before if v in arrays and v.type.shape}
+    return frozenset(found)
 
 
-def _refused(kind: str, what: str) -> str:
-    return (
-        f"shard with {kind}, which needs whole parameters: there is {what}; take a rule that works element by element, "
-        "such as AdamW, or leave shard out"
-    )
+def _upstream(value: Value) -> set[Value]:
+    """The value and all that it is computed from."""
+    found: set[Value] = set()
+    stack = [value]
+    while stack:
+        value = stack.pop()
+        if value not in found:
+            found.add(value)
+            stack += () if value.node is None else value.node.inputs
+    return found
 
 
 def _no_loss(parameters: Any) -> Any:
@@ -145,6 +169,4 @@ def _no_loss(parameters: Any) -> Any:
 
 def _is_elementwise(node: Node) -> bool:
     """Whether a node computes each element from those in its place, and from numbers."""
-    if node.op.is_elementwise or node.op.is_generated or not any(v.type.shape for v in node.outputs):
-        return True
-    return node.op is movement.broadcast and math.prod(node.inputs[0].type.shape) == 1
+    return node.op.is_elementwise or all(not v.type.shape for v in node.inputs)

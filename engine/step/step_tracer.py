@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,7 +33,7 @@ from .loss_result import read_result
 from .loss_scaling import SCALE, SKIPPED, LossScaling, all_finite
 from .narrow_moments import narrow_specs, narrowed, widened
 from .narrow_parameters import as_float32, as_stored, check_not_assigned, master_name, stored_types
-from .shards import Shards, check_elementwise
+from .shards import Shards, owners, updated_whole
 from .trained import Train, trained_parameters
 
 
@@ -107,7 +107,7 @@ class StepTracer:
         self.optimizer = optimizer.resolved(types, [name for name, _ in self.trained], model)
         self.stored_types = stored_types(types, stored_dtype(precision, "parameters"))
         if held is not None:
-            self.stored_types = {name: held.type(t) for name, t in types.items()}
+            self.stored_types = {name: held.type(t) for name, t in self.stored_types.items()}
         trained_types = {name: p.type for name, p in self.trained}
         narrow = [name for name, t in trained_types.items() if t.dtype != self.stored_types[name].dtype]
         self.masters = {name: master_name(name) for name in narrow}
@@ -115,14 +115,23 @@ class StepTracer:
         specs = self.optimizer.init_all(trained_types)
         self.whole_state = {name: spec.type for name, spec in specs.items() if spec.type.shape}
         """The types of the state of which each rank has a shard, where there are shards."""
+        self.updated_whole: Collection[str] = frozenset()
+        """The parameters whose update reads all of them, of which ranks put their shards together."""
         if shards is not None:
-            check_elementwise(self.optimizer, trained_types, specs)
-            trained_types = {name: shards.type(t) for name, t in trained_types.items()}
+            self.updated_whole = updated_whole(self.optimizer, trained_types, specs)
+            trained_types = {n: t if n in self.updated_whole else shards.type(t) for n, t in trained_types.items()}
             specs = self.optimizer.init_all(trained_types)
         narrow = stored_dtype(precision, "moments")
         self.specs = specs if narrow is None else narrow_specs(self.optimizer, specs, trained_types, narrow)
         self.narrow_state = {name: spec.type.dtype for name, spec in self.specs.items() if spec != specs[name]}
-        self.state = [(name, spec.type, spec.value) for name, spec in self.specs.items()]
+        of = owners(trained_types, self.specs) if self.updated_whole else {}
+        self.gathered = {n: self.specs[n].type for n, path in of.items() if path in self.updated_whole}
+        """The types of the state that updates read whole, of what has axes."""
+        self.gathered = {name: type for name, type in self.gathered.items() if type.shape}
+        self.state = [
+            (name, shards.type(spec.type) if shards is not None and name in self.gathered else spec.type, spec.value)
+            for name, spec in self.specs.items()
+        ]
         self.groups = list(self.optimizer.rates)
         self.plateaus = {g: lr for g, lr in self.optimizer.rates.items() if isinstance(lr, ReduceOnPlateau)}
         scalar = ArrayType((), np.dtype("float64"))
@@ -270,12 +279,20 @@ class StepTracer:
         current = {name: value for (name, _), value in zip(self.parameters, inputs.parameters)}
         masters = {name: inputs.state[master] for name, master in self.masters.items()}
         held = {name: inputs.state[name] for name in self.specs}
+        gradients = bounded({name: g for (name, _), g in zip(self.trained, total.gradients) if g is not None})
         if self.shards is not None:
             cut = dict(zip(current, inputs.stored)) if self.held is not None else None
-            current |= {name: self.shards.own(current[name]) if cut is None else cut[name] for name, _ in self.trained}
+            current |= {
+                name: self.shards.own(current[name]) if cut is None else cut[name]
+                for name, _ in self.trained
+                if name not in self.updated_whole
+            }
+            held |= {name: self.shards.whole(held[name], type) for name, type in self.gathered.items()}
+            types = {name: p.type for name, p in self.trained if name in self.updated_whole}
+            gradients |= {n: self.shards.whole(gradients[n], t) for n, t in types.items() if n in gradients}
         given = UpdateInputs(
             parameters={name: masters.get(name, current[name]) for name, _ in self.trained},
-            gradients=bounded({name: g for (name, _), g in zip(self.trained, total.gradients) if g is not None}),
+            gradients=gradients,
             state=widened(held, self.narrow_state),
             step=inputs.step if self.scaling is None else inputs.step - inputs.state[SKIPPED],
             rates=inputs.rates,
@@ -293,14 +310,22 @@ class StepTracer:
                 for values, before in ((new, given.parameters), (new_state, given.state))
             )
         state = inputs.state | narrowed(new_state, self.narrow_state) | total.scaling
+        if self.shards is not None:
+            state |= {name: self.shards.own(state[name]) for name in self.gathered}
         for group, plateau in self.plateaus.items():
             followed = {name: inputs.state[of_group(name, group)] for name in plateau.init()}
             state |= {of_group(name, group): x for name, x in plateau.advance(given.loss, followed).items()}
         state |= {self.masters[name]: value for name, value in new.items() if name in self.masters}
-        if self.shards is not None and self.held is None:
-            types = {name: p.type for name, p in self.trained}
-            new = {name: self.shards.whole(shard, types[name]) for name, shard in new.items()}
+        if self.shards is not None:
+            new = self._put_together(self.shards, new)
         return self._written(inputs, new), [*state.values(), inputs.step + 1]
+
+    def _put_together(self, shards: Shards, new: Mapping[str, Any]) -> dict[str, Any]:
+        """The new parameters as ranks hold them, whole or in shards, of those that were updated either way."""
+        if self.held is not None:
+            return {name: shards.own(x) if name in self.updated_whole else x for name, x in new.items()}
+        types = {name: p.type for name, p in self.trained if name not in self.updated_whole}
+        return {name: shards.whole(x, types[name]) if name in types else x for name, x in new.items()}
 
     def _written(self, inputs: StepInputs, new: Mapping[str, Any]) -> list[Any]:
         """The parameters as they are to lie in memory."""

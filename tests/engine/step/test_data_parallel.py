@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import threading
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import numpy as np
 import pytest
 from gradloom import nn
 from gradloom.engine.step.data_parallel import DataParallel, ranks_options
+from gradloom.engine.step.shards import updated_whole
+from gradloom.ir import ArrayType
 from gradloom.ir.ops import contraction
 from gradloom.passes.graph.rewrite import all_nodes
 from gradloom.passes.ranks import loop_parts
@@ -215,18 +219,107 @@ def test_only_the_shapes_of_the_whole_batch_are_told_of_and_only_by_the_first_ra
     parallel(0, 1).warn_of_whole(own, own)
 
 
-def test_an_optimizer_that_needs_whole_parameters_has_no_shards():
+@dataclass(frozen=True)
+class Normed(gl.optim.Optimizer):
+    """A rule of the user's whose steps are as long as the parameter, whatever its shape."""
+
+    lr: float = 0.1
+
+    def init_parameter(self, type: ArrayType) -> dict[str, gl.optim.StateSpec]:
+        return {}
+
+    def update_parameter(self, parameter: Any, gradient: Any, state: Any, scalars: Any) -> Any:
+        length = np.sqrt((parameter * parameter).sum()) / (np.sqrt((gradient * gradient).sum()) + 1e-6)
+        return parameter - 0.1 * length * gradient, {}
+
+
+def other_optimizers() -> list[gl.optim.Optimizer]:
     muon = gl.optim.groups({gl.optim.ndim(2): gl.optim.Muon(0.02)}, default=gl.optim.AdamW(1e-3))
-    for optimizer in (gl.optim.Adafactor(1e-2), muon):
-        with pytest.raises(NotImplementedError, match=r"needs whole parameters.*such as AdamW"):
-            gl.plan_step(Model(), plain_loss, optimizer, batch_of(), ranks=gl.ranks.one(), shard="state")
-    for optimizer in (
-        gl.optim.SGD(0.1, momentum=0.9),
-        gl.optim.Lion(1e-3),
-        gl.optim.RMSprop(1e-3),
-        gl.optim.NAdam(1e-3),
-    ):
-        gl.plan_step(Model(), plain_loss, optimizer, batch_of(), ranks=gl.ranks.one(), shard="state")
+    return [gl.optim.Adafactor(1e-2), muon, gl.optim.Adam8bit(1e-2), gl.optim.EMA(Normed(), 0.9)]
+
+
+class Gained(nn.Module):
+    """Its last parameter has no axes."""
+
+    def __init__(self):
+        self.first, self.last, self.gain = nn.Linear(12, 40), nn.Linear(40, 5), nn.Parameter(np.ones((), np.float32))
+
+    def forward(self, x):
+        return self.last(nn.relu(self.first(x))) * self.gain
+
+
+def of_other_optimizers(ranks: gl.ranks.Ranks, shard: Any) -> str:
+    """What steps of optimizers end with that read norms of parameters, or multiply matrices, as one text."""
+    found: list[str] = []
+    for optimizer in other_optimizers():
+        options: Any = {"clip_norm": 0.5, "ranks": ranks, "shard": shard}
+        step = gl.compile_step(Gained(), plain_loss, optimizer, batch_of(), **options)
+        for seed in range(3):
+            rows = ROWS // ranks.size
+            step({k: v[ranks.rank * rows : (ranks.rank + 1) * rows] for k, v in batch_of(seed=seed).items()})
+        arrays = (*step.parameters().values(), *step.state().values())
+        found.append(hashlib.sha256(b"".join(np.asarray(x).tobytes() for x in arrays)).hexdigest()[:12])
+    return " ".join(found)
+
+
+OTHERS = """
+import sys
+
+import gradloom as gl
+
+sys.path[:0] = [{tests!r}, {here!r}]
+from test_data_parallel import of_other_optimizers
+
+ranks = gl.ranks.mpi()
+for shard in ("state", "parameters"):
+    sys.stdout.write(f"found {{of_other_optimizers(ranks, shard)}}\\n")
+"""
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("size", [2, 4])
+def test_ranks_put_together_what_a_rule_reads_whole(size: int, tmp_path: Path):
+    here = Path(__file__).parent
+    code, output = run_program(size, OTHERS.format(tests=str(here.parents[1]), here=str(here)), tmp_path)
+    assert code == 0, output
+    assert output.count(f"found {of_other_optimizers(gl.ranks.one(), None)}\n") == 2 * size, output
+
+
+def test_a_rule_that_reads_norms_has_the_same_bits_with_shards():
+    expected = of_other_optimizers(gl.ranks.one(), None)
+    for shard in ("state", "gradients", "parameters"):
+        assert of_other_optimizers(gl.ranks.one(), shard) == expected
+
+
+def test_state_that_is_read_whole_is_held_in_shards():
+    for optimizer, of_whole in zip(other_optimizers(), (1.0, 0.6, 0.6, 0.6)):
+        whole, cut = (
+            gl.plan_step(Gained(), plain_loss, optimizer, batch_of(), ranks=4, shard=shard).report.state_bytes
+            for shard in (None, "state")
+        )
+        assert cut <= of_whole * whole, optimizer
+
+
+def test_what_is_element_by_element_is_updated_in_shards():
+    types = {"w": gl.spec((4, 6)), "b": gl.spec((6,)), "gain": gl.spec(())}
+
+    def whole(optimizer: gl.optim.Optimizer) -> set[str]:
+        resolved = optimizer.resolved(types, list(types), None)
+        return set(updated_whole(resolved, types, resolved.init_all(types)))
+
+    adam, adafactor, muon, normed = (gl.optim.AdamW(1e-3), *other_optimizers()[:2], Normed())
+    assert whole(adam) == whole(gl.optim.NAdam(1e-3)) == {"gain"}
+    assert whole(muon) == {"w", "gain"}
+    assert whole(adafactor) == whole(normed) == set(types)
+
+
+def test_state_of_no_single_parameter_has_no_shards():
+    class Shared(gl.optim.Optimizer):
+        def init_all(self, types: Any) -> dict[str, gl.optim.StateSpec]:
+            return {"all": gl.optim.StateSpec(gl.spec((sum(t.size for t in types.values()),)))}
+
+    with pytest.raises(NotImplementedError, match=r"state all of shape .* is of no single parameter.*such as AdamW"):
+        gl.plan_step(Model(), plain_loss, Shared(0.1), batch_of(), ranks=gl.ranks.one(), shard="state")
 
 
 def test_each_part_has_draws_of_its_own():
