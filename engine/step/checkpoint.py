@@ -108,7 +108,7 @@ class Content:
         targets = opened | live.buffers
         types = self.masters.types(types_of(targets))
         fitting = check_names(types, stored, self.tied, source, self.optional, wanted.strict)
-        targets = self.masters.written(targets)
+        targets = self.masters.opened(targets)
         kind = self.optimizer.title
         if state:
             if saved_by is not None and saved_by != kind:
@@ -137,7 +137,10 @@ class Content:
 
         def change() -> None:
             file.read_into(targets, fitting)
-            self.sharded_parameters.take(opened, live.parameters)
+            read_whole = {name: array for name, array in targets.items() if name in fitting}
+            self.masters.take(read_whole)
+            plain = {name: array for name, array in opened.items() if read_whole.get(name) is array}
+            self.sharded_parameters.take(plain, live.parameters)
             self.sharded.take(own, self.state)
             if not state:
                 for name, value in self.fresh_state():

@@ -19,7 +19,6 @@ from ..optim import Optimizer
 from ..ranks import Ranks
 from ..tracing.errors import warn
 from ..tracing.numbers import as_whole
-from ..tracing.precisions import stored_dtype
 from ..tracing.tracer import ShapeError, Trace, Tracer, TracingError, emit, located
 from .shards import BlockSums, Shards
 from .step_tracer import Outcome, StepInputs
@@ -45,15 +44,12 @@ class DataParallel:
     speaks: bool = field(default=True, compare=False)
     """Whether this rank warns of what is so on all of them."""
 
-    def check(self, optimizer: Optimizer, precision: str) -> None:
+    def check(self, optimizer: Optimizer) -> None:
         """Raise `NotImplementedError` for what ranks do not do together."""
         kind = type(optimizer).__name__
         if optimizer.evaluates_again or optimizer.tapped is not None:
             what = f"{kind} with ranks: it reads more of the whole batch than gradients"
             raise NotImplementedError(located(f"{what}; take an optimizer of gradients, such as AdamW"))
-        if self.shard is not None and stored_dtype(precision, "parameters") is not None:
-            what = f"shard={self.shard!r} with parameters in two bytes, whose masters would lie whole on each rank"
-            raise NotImplementedError(located(f"{what}; leave parameters out of precision"))
 
     @property
     def blocks(self) -> Shards:

@@ -16,6 +16,7 @@ from ..optim.optimizer import state_name
 from ..tracing.errors import located
 from ..tracing.precisions import stored_dtype
 from ..tracing.tracer import emit
+from .sharded_arrays import ShardedArrays
 
 _MASTER = "master"
 
@@ -65,29 +66,57 @@ def check_not_shared(share: Any, precision: str) -> None:
 class Masters:
     """The live parameters of two bytes by name, and the live masters of those that are trained."""
 
-    def __init__(self, model: Mapping[str, ArrayType], parameters: Mapping[str, Array], state: Mapping[str, Array]):
-        """`model` has the types that the model says, `parameters` and `state` the arrays of the step."""
+    def __init__(
+        self,
+        model: Mapping[str, ArrayType],
+        parameters: Mapping[str, Array],
+        state: Mapping[str, Array],
+        sharded: ShardedArrays,
+    ):
+        """`model` has the types that the model says, `parameters` and `state` the arrays of the step; of the state that
+        is `sharded` this rank has shards.
+        """
         self._narrow = {n: a for n, a in parameters.items() if n in model and a.dtype != model[n].dtype}
         self._masters = {n: state[master_name(n)] for n in self._narrow if master_name(n) in state}
         self._wide = {name: model[name] for name in self._narrow}
         self.state_names = frozenset(master_name(name) for name in self._masters)
+        self._sharded = sharded
+        self.in_shards = frozenset(name for name in self._masters if master_name(name) in sharded.types)
+        """The parameters of whose masters this rank has shards."""
 
     def fill(self, initial: Mapping[str, Callable[[str, int], Array]], seed: int) -> None:
         """Give each master the initial value of its parameter."""
         for name, master in self._masters.items():
-            master[...] = initial[name](name, seed)
+            master[...] = self.held(name, initial[name](name, seed))
+
+    def held(self, name: str, whole: Array) -> Array:
+        """What this rank has of a master that is `whole`."""
+        return self._sharded.cut(whole) if name in self.in_shards else whole
 
     def written(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """What is to be written for each of some live arrays: the master, if it has one."""
         return {name: self._masters.get(name, array) for name, array in arrays.items()}
+
+    def opened(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """The same, and memory for a whole master in the place of a shard."""
+        whole = {name: np.empty(self._wide[name].shape, self._wide[name].dtype) for name in self.in_shards}
+        return self.written(arrays) | {name: array for name, array in whole.items() if name in arrays}
+
+    def take(self, opened: Mapping[str, Array]) -> None:
+        """Cut this rank's shards out of the whole masters that were `opened`."""
+        for name in self.in_shards & opened.keys():
+            self._masters[name][...] = self.held(name, opened[name])
 
     def types(self, types: Mapping[str, ArrayType]) -> dict[str, ArrayType]:
         """The types of what may be written: that of the model, which is rounded."""
         return {name: self._wide.get(name, type) for name, type in types.items()}
 
     def round(self) -> None:
-        """Make each parameter its master rounded."""
+        """Make each parameter its master rounded: all ranks together, where they have shards of masters."""
         with np.errstate(over="ignore"):
             for name, master in self._masters.items():
                 narrow = self._narrow[name]
-                narrow[...] = np.asarray(master.copy()).astype(narrow.dtype)
+                rounded = np.asarray(master.copy()).astype(narrow.dtype)
+                if name in self.in_shards and narrow.shape == self._wide[name].shape:
+                    rounded = self._sharded.whole({master_name(name): rounded})[master_name(name)]
+                narrow[...] = rounded

@@ -91,9 +91,9 @@ def trace_predict(
         types_in_memory = {name: p.type for name, p in parameters} | dict(stored or {})
         inputs = {name: trace.input(types_in_memory[name], name) for name, _ in parameters}
         values: dict[Any, Any] = {
-            p: as_float32(inputs[name], p.type)
-            if shards is None or name not in sharded
-            else shards.whole(inputs[name], p.type)
+            p: as_float32(
+                inputs[name] if shards is None or name not in sharded else shards.whole(inputs[name], p.type), p.type
+            )
             for name, p in parameters
         }
         values |= {b: trace.input(b.type, name, writable=True) for name, b in buffers}

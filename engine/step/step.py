@@ -128,7 +128,8 @@ class Step(StepArrays):
             self._parameters, self._buffers = taken_in(live, model, shared, self._backend, seed, stored, cut)
             on_host = [i - traced.state_range.start for i in planned.plan.transfers.numbers]
             self._state = own_memory(self._backend, traced.state, traced.initial_state(), on_host)
-            self._masters = Masters({n: p.type for n, p in model.stored_parameters()}, self._parameters, self._state)
+            types = {name: p.type for name, p in model.stored_parameters()}
+            self._masters = Masters(types, self._parameters, self._state, self._sharded_state(traced))
             self._masters.fill({name: p.initial for name, p in model.stored_parameters()}, seed)
             self._rates = LearningRates(traced.optimizer, self._state)
             self._first = self._add(traced, planned)

@@ -27,6 +27,7 @@ from .program import StepProgram
 from .settings import settings_of
 from .sharded_arrays import ShardedArrays
 from .shards import Shards
+from .step_graph import StepGraph
 from .weights import replace, replaced_by_state_dict, replaced_parameters
 
 
@@ -130,9 +131,13 @@ class StepArrays:
     @property
     def _sharded(self) -> ShardedArrays:
         """What this rank has shards of."""
+        return self._sharded_state(self._first.traced)
+
+    def _sharded_state(self, traced: StepGraph) -> ShardedArrays:
+        """The same, as it was traced."""
         parallel: DataParallel | None = self._options.get("ranks")
         shards = Shards(1, 1) if parallel is None else parallel.blocks
-        return ShardedArrays(self.ranks, shards, self._first.traced.whole_state)
+        return ShardedArrays(self.ranks, shards, traced.whole_state)
 
     def _sharded_parameters(self) -> ShardedArrays:
         """The same of parameters."""
@@ -190,8 +195,9 @@ class StepArrays:
         are such, unless `strict` is False, and where a shape is another; nothing has changed then.
         """
         named = self._named(self._masters.written(self._parameters))
-        if self._sharded_parameters().types:
-            what = "load_state_dict of a step with shard='parameters'"
+        if self._sharded_parameters().types or self._masters.in_shards:
+            what = f"load_state_dict of a step with shard={self._options['ranks'].shard!r}"
+            what += " and parameters in two bytes" if self._masters.in_shards else ""
             raise NotImplementedError(located(f"{what}; write step.set_parameters(state_dict)"))
         replaced, keys = replaced_by_state_dict(state_dict, named, bool(strict))
         replace(self._current(), replaced, self._masters)

@@ -190,7 +190,7 @@ def trace_step(
     """
     _check_options(model, optimizer, loss_fn, clip_norm, clip_value, accumulate, loss_scaling)
     if ranks is not None:
-        ranks.check(optimizer, precision)
+        ranks.check(optimizer)
     find_lazy_shapes(model, loss_fn, batch)
     accumulate, clip_norm, clip_value = int(accumulate), as_real(clip_norm), as_real(clip_value)
     warned = set() if warned is None else warned
@@ -301,7 +301,8 @@ def _measured(
     }
     masters_after = dict(zip((name for name, _, _ in trainer.state), new_state))
     for name, master in trainer.masters.items():
-        parameters[name] = Moved(shapes[name], inputs.state[master], masters_after[master], gradients.get(name))
+        before, after = (trainer.as_held(name, x) for x in (inputs.state[master], masters_after[master]))
+        parameters[name] = Moved(shapes[name], before, after, gradients.get(name))
     length = next((t.shape[0] for t in types if t.shape), 0)
     return statistics(total.watched, total.watched_taps, length, parameters, total.skipped, sums)
 

@@ -137,7 +137,9 @@ class StepTracer:
         scalar = ArrayType((), np.dtype("float64"))
         for group, plateau in self.plateaus.items():
             self.state += [(of_group(name, group), scalar, value) for name, value in plateau.init().items()]
-        self.state += [(master, trained_types[name], 0.0) for name, master in self.masters.items()]
+        whole = {master: types[name] for name, master in self.masters.items()}
+        self.whole_state |= whole
+        self.state += [(master, t if shards is None else shards.type(t), 0.0) for master, t in whole.items()]
         if scaling is not None:
             self.state += [(name, type, value) for name, (type, value) in scaling.init().items()]
         self.state.append(("step", ArrayType((), np.dtype("int64")), 0.0))
@@ -157,7 +159,12 @@ class StepTracer:
 
     def _whole(self, stored: Any, type: ArrayType) -> Any:
         """A parameter as it is computed with."""
-        return as_float32(stored, type) if self.held is None else self.held.whole(stored, type)
+        return as_float32(stored if self.held is None else self.held.whole(stored, type), type)
+
+    def as_held(self, name: str, master: Any) -> Any:
+        """A master as ranks hold its parameter: whole, or in shards."""
+        cut = self.shards is not None and self.held is None
+        return self.shards.whole(master, self.whole_state[self.masters[name]]) if self.shards and cut else master
 
     def differentiate(
         self,
@@ -290,6 +297,7 @@ class StepTracer:
             held |= {name: self.shards.whole(held[name], type) for name, type in self.gathered.items()}
             types = {name: p.type for name, p in self.trained if name in self.updated_whole}
             gradients |= {n: self.shards.whole(gradients[n], t) for n, t in types.items() if n in gradients}
+            masters |= {n: self.shards.whole(masters[n], t) for n, t in types.items() if n in masters}
         given = UpdateInputs(
             parameters={name: masters.get(name, current[name]) for name, _ in self.trained},
             gradients=gradients,
@@ -315,17 +323,17 @@ class StepTracer:
         for group, plateau in self.plateaus.items():
             followed = {name: inputs.state[of_group(name, group)] for name in plateau.init()}
             state |= {of_group(name, group): x for name, x in plateau.advance(given.loss, followed).items()}
-        state |= {self.masters[name]: value for name, value in new.items() if name in self.masters}
-        if self.shards is not None:
-            new = self._put_together(self.shards, new)
-        return self._written(inputs, new), [*state.values(), inputs.step + 1]
-
-    def _put_together(self, shards: Shards, new: Mapping[str, Any]) -> dict[str, Any]:
-        """The new parameters as ranks hold them, whole or in shards, of those that were updated either way."""
+        for name, value in new.items():
+            if name in self.masters:
+                own = self.shards.own(value) if self.shards and name in self.updated_whole else value
+                state[self.masters[name]] = own
         if self.held is not None:
-            return {name: shards.own(x) if name in self.updated_whole else x for name, x in new.items()}
-        types = {name: p.type for name, p in self.trained if name not in self.updated_whole}
-        return {name: shards.whole(x, types[name]) if name in types else x for name, x in new.items()}
+            new = {name: self.held.own(x) if name in self.updated_whole else x for name, x in new.items()}
+        new = {name: as_stored(value, self.stored_types[name]) for name, value in new.items()}
+        if self.shards is not None and self.held is None:
+            types = {name: p.type for name, p in self.trained if name not in self.updated_whole}
+            new = {name: self.shards.whole(x, types[name]) if name in types else x for name, x in new.items()}
+        return self._written(inputs, new), [*state.values(), inputs.step + 1]
 
     def _written(self, inputs: StepInputs, new: Mapping[str, Any]) -> list[Any]:
         """The parameters as they are to lie in memory."""
@@ -333,7 +341,7 @@ class StepTracer:
         for (name, _), stored, value in zip(self.parameters, inputs.stored, inputs.parameters):
             narrow = self.stored_types[name]
             if name in new:
-                written.append(as_stored(new[name], narrow))
+                written.append(new[name])
             else:  # what is no float32, and no shard, may have been assigned
                 kept = self.held is not None or value.dtype != narrow.dtype
                 written.append(stored if kept else value)

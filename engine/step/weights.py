@@ -30,7 +30,8 @@ def replaced_parameters(
     types = masters.types(types_of(targets)) | {n: t for n, t in sharded.types.items() if n in targets}
     fitting = check_names(types, arrays, live.tied, optional=optional)
     written = masters.written(targets)
-    return [(written[n], sharded.cut(array) if n in sharded.types else array) for n, array in fitting.items()]
+    cut = sharded.types.keys() - masters.in_shards
+    return [(written[n], sharded.cut(x) if n in cut else masters.held(n, x)) for n, x in fitting.items()]
 
 
 def replaced_by_state_dict(given: Any, named: Mapping[str, Array], strict: bool) -> tuple[Replaced, IncompatibleKeys]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...ir import Graph, Node, Value
 from ...ir.ops import collectives
+from ...ir.ops import elementwise as ew
 
 _LAYERS = 16
 """Layers end where so large a part of all that is gathered has been read."""
@@ -17,11 +18,11 @@ class Layers:
     def __init__(self, graph: Graph) -> None:
         inputs = set(graph.inputs)
         self._of: dict[Value, Value] = {}
-        """What is gathered, and what is a view of it, with the gather."""
+        """What is gathered, and what is a view or a cast of it, with the gather."""
         for node in graph.nodes:
             if node.op is collectives.all_gather and node.inputs[0] in inputs:
                 self._of[node.output] = node.output
-            elif node.op.is_view and node.inputs[0] in self._of:
+            elif (node.op.is_view or node.op is ew.cast) and node.inputs[0] in self._of:
                 self._of[node.output] = self._of[node.inputs[0]]
         total = sum(v.type.nbytes for v in set(self._of.values()))
         self._most, self._small = total // _LAYERS, total // _SMALL

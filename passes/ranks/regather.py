@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from ...ir import Builder, Graph, Node, Value
 from ...ir.ops import collectives
+from ...ir.ops import elementwise as ew
 from ..graph.rewrite import Pass
 
 _BACKWARD = ("backward", "recompute")
@@ -16,8 +17,8 @@ _BACKWARD = ("backward", "recompute")
 class RegatherParameters(Pass):
     """all_gather(shard), read by forward and backward -> one all_gather before the first reader of each
 
-    So what is gathered for the forward is dropped after its last reader there, and gathered again. Where a rank has
-    several parts of the batch, a gather stands before the loop over them, and serves both.
+    So what is gathered for the forward is dropped after its last reader there, and gathered again; a cast of it goes
+    with it. Where a rank has several parts of the batch, a gather stands before the loop over them, and serves both.
 
     Known elsewhere as fully sharded data parallel (Zhao et al., 2023).
     """
@@ -31,7 +32,7 @@ class RegatherParameters(Pass):
         if not made:
             return graph
         for node in graph.nodes:
-            if node.op.is_view and node.inputs[0].node in made:
+            if (node.op.is_view or node.op is ew.cast) and node.inputs[0].node in made:
                 made.add(node)
         return _Gathers(graph, made, self.again).emit()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...ir import Builder, Graph, Node, Value
+from ...ir.ops import collectives
 from ...ir.ops import elementwise as ew
 from ...ir.types import FLOAT32, is_half
 from ..graph.rewrite import Pass, rewrite_nodes
@@ -38,9 +39,13 @@ class WidenBfloat16(Pass):
         return rewrite_nodes(graph, rule)
 
 
+_SENT = (collectives.all_gather, collectives.rank_broadcast, collectives.barrier)
+"""What ranks send each other as it is."""
+
+
 def _computes_bfloat16(node: Node) -> bool:
     """Whether a node computes with two bytes, and with more than the elements of one place."""
-    if node.op.passes_elements or node.op.is_elementwise:
+    if node.op.passes_elements or node.op.is_elementwise or node.op in _SENT:
         return False
     return any(is_half(value.type.dtype) for value in (*node.inputs, *node.outputs))
 
