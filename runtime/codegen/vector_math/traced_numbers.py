@@ -3,9 +3,8 @@
 A function that is run over `Traced` values appends one LLVM instruction to the kernel for each operation.
 """
 
+import ctypes
 from dataclasses import dataclass
-from fractions import Fraction
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -92,26 +91,23 @@ class Traced:
 # ---- operations that NumPy scalars have no operator for
 
 
+def _of_c(name: str, type: Any) -> Any:
+    """The C library's fma, which rounds once; Python's own `math.fma` comes with 3.13 only."""
+    function = getattr(ctypes.CDLL(None), name)
+    function.argtypes, function.restype = (type, type, type), type
+    return function
+
+
+_fmaf, _fma = _of_c("fmaf", ctypes.c_float), _of_c("fma", ctypes.c_double)
+
+
 def fma(a: Number, b: Number, c: Number) -> Number:
     """a * b + c, rounded once."""
     for x in (a, b, c):
         if isinstance(x, Traced):
             return Traced(x.builder, x.builder.fma(x.like(a), x.like(b), x.like(c)), x.dtype)
     real = np.result_type(a, b, c).type
-    a, b, c = real(a), real(b), real(c)
-    if not (np.isfinite(a) and np.isfinite(b) and np.isfinite(c)) or a == 0 or b == 0:
-        return a * b + c
-    exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
-    if exact == 0:
-        return real(0)
-    try:
-        rounded = float(exact)
-    except OverflowError:
-        return real(inf if exact > 0 else -inf)
-    if real is np.float32 and Fraction(rounded) != exact and np.float64(rounded).view(np.int64) % 2 == 0:
-        # Rounding to odd first keeps the second rounding, to float32, from seeing a tie that is none.
-        rounded = float(np.nextafter(rounded, inf if exact > Fraction(rounded) else -inf))
-    return real(rounded)
+    return real((_fmaf if real is np.float32 else _fma)(a, b, c))
 
 
 def fabs(x: Number) -> Number:
