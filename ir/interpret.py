@@ -6,6 +6,7 @@ import numpy as np
 
 from .graph import Graph, Value
 from .types import Array
+from .users_line import located
 
 
 def interpret(graph: Graph, *flat_inputs: Array) -> tuple[Array, ...]:
@@ -15,13 +16,15 @@ def interpret(graph: Graph, *flat_inputs: Array) -> tuple[Array, ...]:
     `ValueError` for a negative exponent of an integer, `np.linalg.LinAlgError` for a matrix that cannot be factored.
     """
     if len(flat_inputs) != len(graph.inputs):
-        raise TypeError(f"the graph has {len(graph.inputs)} inputs, got {len(flat_inputs)} arrays")
+        raise TypeError(located(f"the graph has {len(graph.inputs)} inputs, got {len(flat_inputs)} arrays"))
     values: dict[Value, Array] = {}
     for i, (value, given) in enumerate(zip(graph.inputs, flat_inputs)):
         array = np.asarray(given)
         if array.shape != value.type.shape or array.dtype != value.type.dtype:
             name = value.name or f"number {i}"
-            raise TypeError(f"input {name} is {value.type}, got an array of shape {array.shape} and {array.dtype}")
+            raise TypeError(
+                located(f"input {name} is {value.type}, got an array of shape {array.shape} and {array.dtype}")
+            )
         values[value] = array
     last_use = {value: i for i, node in enumerate(graph.nodes) for value in node.inputs}
     keep = set(graph.outputs)

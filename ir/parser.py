@@ -17,6 +17,7 @@ from .printable import printable
 from .printer import BARE_NAME, unquote
 from .types import DTYPE_OF_SHORT, Array, ArrayType
 from .user_kernel import CUSTOM_OPS, find_op
+from .users_line import located
 
 # As few turns of a repetition as there are escapes: each one takes memory.
 _QUOTED = r'"[^"\\]*(?:\\.[^"\\]*)*"'
@@ -296,7 +297,7 @@ def parse(text: str) -> Graph:
     Text from anywhere may be read: it costs memory in proportion to the arrays that it holds, and runs nothing.
     """
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"a graph is parsed from the text that str(graph) prints, got a {type(text).__name__}")
+        raise TypeError(located(f"a graph is parsed from the text that str(graph) prints, got a {type(text).__name__}"))
     parser = _Parser(text)
     graph = parser.graph()
     if parser.kind != "end":

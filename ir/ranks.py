@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .types import Array
+from .users_line import located
 
 if TYPE_CHECKING:
     from .graph import Graph
@@ -54,7 +55,9 @@ def of_all_ranks(array: Array, ranks: int) -> list[Array]:
         return [array]
     if meeting is None or meeting.size != ranks:
         there = 1 if meeting is None else meeting.size
-        raise ValueError(f"a collective of {ranks} ranks, of which {there} run; write interpret_ranks(graph, inputs)")
+        raise ValueError(
+            located(f"a collective of {ranks} ranks, of which {there} run; write interpret_ranks(graph, inputs)")
+        )
     return meeting.exchange(_here.rank, array)
 
 

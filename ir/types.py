@@ -12,6 +12,8 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
+from .users_line import located
+
 DType = np.dtype[Any]
 Array = npt.NDArray[Any]
 
@@ -54,7 +56,9 @@ def as_dtype(dtype: npt.DTypeLike) -> DType:
     if resolved is None or resolved not in DTYPES:
         known = ", ".join(_SHORT)
         raise TypeError(
-            f"dtype {resolved or repr(dtype)} is not supported; use one of {known}, for example x.astype('float32')"
+            located(
+                f"dtype {resolved or repr(dtype)} is not supported; use one of {known}, for example x.astype('float32')"
+            )
         )
     return resolved
 
@@ -100,9 +104,9 @@ def spec(shape: int | Sequence[int], dtype: npt.DTypeLike = "float32") -> ArrayT
 
 def _length(length: object, shape: tuple[object, ...]) -> int:
     if isinstance(length, bool) or not isinstance(length, SupportsIndex):
-        raise TypeError(f"a shape is made of integers, got {length!r} in {shape!r}")
+        raise TypeError(located(f"a shape is made of integers, got {length!r} in {shape!r}"))
     if index(length) < 0:
-        raise ValueError(f"a shape has no negative lengths, got {shape!r}")
+        raise ValueError(located(f"a shape has no negative lengths, got {shape!r}"))
     return index(length)
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from ..ir import Builder, Graph, Node, Value, verify
+from ..ir.users_line import located
 from .autodiff.min_cut_remat import MinCutRemat
 from .dump import write_dump
 from .fusion.block_epilogue import FuseBlockEpilogue
@@ -144,7 +145,7 @@ def run_passes(
     if after is not None:
         places = [i for i, step in enumerate(steps) if step.name == after]
         if not places:
-            raise ValueError(f"no pass is named {after!r}; there are {', '.join(PASS_NAMES)}")
+            raise ValueError(located(f"no pass is named {after!r}; there are {', '.join(PASS_NAMES)}"))
         steps = steps[: places[-1] + 1]
     if first == 1:
         _stage(graph, "00_traced", folder)

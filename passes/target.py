@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..ir.near_names import similar
+from ..ir.users_line import located
 from .cards import CARDS, TYPICAL, Card
 
 MOST_PARALLEL = 4
@@ -113,23 +114,25 @@ class Target:
 
     def __post_init__(self) -> None:
         if self.matmul not in ("registers", "blas", "blocks"):
-            raise TargetError(f"matmul of a target is 'registers', 'blas' or 'blocks', got {self.matmul!r}")
+            raise TargetError(located(f"matmul of a target is 'registers', 'blas' or 'blocks', got {self.matmul!r}"))
         if not set(self.libraries) <= set(LIBRARIES):
-            raise TargetError(f"libraries of a target are of {', '.join(LIBRARIES)}, got {self.libraries!r}")
+            raise TargetError(located(f"libraries of a target are of {', '.join(LIBRARIES)}, got {self.libraries!r}"))
         if self.precision not in ("fp32", "tf32"):
-            raise TargetError(f"precision of a target is 'fp32' or 'tf32', got {self.precision!r}")
+            raise TargetError(located(f"precision of a target is 'fp32' or 'tf32', got {self.precision!r}"))
         for name, value in vars(self).items():
             if isinstance(value, (int, float)) and not isinstance(value, bool) and not value > 0:
-                raise TargetError(f"{name} of a target is above 0, got {value!r}")
+                raise TargetError(located(f"{name} of a target is above 0, got {value!r}"))
         if self.cores % 1 or self.cores > MOST_CORES:
-            raise TargetError(f"cores of a target is a whole number from 1 to {MOST_CORES}, got {self.cores!r}")
+            raise TargetError(
+                located(f"cores of a target is a whole number from 1 to {MOST_CORES}, got {self.cores!r}")
+            )
         for name in ("vector_bytes", "line_bytes"):
             value = getattr(self, name)
             if value < 16 or value & (value - 1):
-                raise TargetError(f"{name} of a target is a power of two of 16 or more, got {value!r}")
+                raise TargetError(located(f"{name} of a target is a power of two of 16 or more, got {value!r}"))
         for name in ("l1_bytes", "l2_bytes", "l3_bytes"):
             if getattr(self, name) < 16:
-                raise TargetError(f"{name} of a target is 16 or more, got {getattr(self, name)!r}")
+                raise TargetError(located(f"{name} of a target is 16 or more, got {getattr(self, name)!r}"))
 
     @staticmethod
     def cpu(name: str | None = None) -> Target:
@@ -141,7 +144,7 @@ class Target:
         if name is None:
             name = _host_cpu[-1]()
         if name not in _CPUS:
-            raise TargetError(f"there is no CPU target {name!r}; there are {', '.join(map(repr, _CPUS))}")
+            raise TargetError(located(f"there is no CPU target {name!r}; there are {', '.join(map(repr, _CPUS))}"))
         return _CPUS[name]
 
     @staticmethod
@@ -155,7 +158,7 @@ class Target:
         if card is None:
             near = similar(name, (*TYPICAL, *CARDS))
             there = f"{near + '; ' if near else ''}there are {', '.join(map(repr, (*TYPICAL, *CARDS)))}"
-            raise TargetError(f"there is no GPU target {name!r}; {there}")
+            raise TargetError(located(f"there is no GPU target {name!r}; {there}"))
         return _of_card(name, card, "cuda-emulated" if emulated else "cuda")
 
     @property
@@ -234,7 +237,7 @@ def tells_host(detect: Callable[[], str]) -> Callable[[], str]:
 
 
 def _no_host() -> str:
-    raise TargetError("nothing here tells this machine's CPU; name it, as in Target.cpu('avx2')")
+    raise TargetError(located("nothing here tells this machine's CPU; name it, as in Target.cpu('avx2')"))
 
 
 _host_cpu: list[Callable[[], str]] = [_no_host]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Protocol
 
 from ..ir import Array, ArrayType, Node
+from ..ir.users_line import located
 from ..passes.memory.plan import Plan
 from ..passes.target import Target, TargetError
 from .codegen.kernel_cache import Kernel
@@ -163,6 +164,6 @@ def backend_of(target: Target, ranks: Any = None) -> Backend:
     backend = _BACKENDS.get(target.device)
     if backend is None:
         known = ", ".join(_BACKENDS)
-        raise TargetError(f"nothing here runs {str(target)!r}; there are backends for {known}")
+        raise TargetError(located(f"nothing here runs {str(target)!r}; there are backends for {known}"))
     backend.check(target, ranks)
     return backend

@@ -130,8 +130,10 @@ class CompiledFunction:
         name = getattr(self._fn, "__qualname__", "")
         if "<" in name:
             raise TypeError(
-                f"the compiled function {name} cannot be pickled, because no module has it by its name; define it at "
-                "the top of a module, or pickle its graph, gl.trace(fn, *args)"
+                located(
+                    f"the compiled function {name} cannot be pickled, because no module has it by its name; define it "
+                    "at the top of a module, or pickle its graph, gl.trace(fn, *args)"
+                )
             )
         found: Any = sys.modules.get(getattr(self._fn, "__module__", None) or "")
         for part in name.split("."):
@@ -191,7 +193,9 @@ class CompiledFunction:
         for leaf in optree.tree_leaves(value):
             if isinstance(leaf, np.ndarray):
                 what = f"argument {place}" if isinstance(place, int) else place
-                raise TypeError(f"static: {what} holds an array; arrays are arguments of the program, leave it out")
+                raise TypeError(
+                    located(f"static: {what} holds an array; arrays are arguments of the program, leave it out")
+                )
         return exact_key(value)
 
     def _new_program(
@@ -269,8 +273,10 @@ def _fixed(leaf: Any, fn: Callable[..., Any]) -> Hashable:
     """An argument that is part of the program, as a key."""
     if isinstance(leaf, ArrayType):
         raise TypeError(
-            "a compiled function computes with arrays, got a spec; to compile ahead call it with "
-            "np.zeros(spec.shape, spec.dtype), to see the graph use gl.trace"
+            located(
+                "a compiled function computes with arrays, got a spec; to compile ahead call it with "
+                "np.zeros(spec.shape, spec.dtype), to see the graph use gl.trace"
+            )
         )
     name = getattr(fn, "__name__", type(fn).__name__)
     if hasattr(type(leaf), "__array__"):
@@ -284,8 +290,10 @@ def _fixed(leaf: Any, fn: Callable[..., Any]) -> Hashable:
         hash(leaf)
     except TypeError:
         raise TypeError(
-            f"{name} was given a {type(leaf).__name__}, which is no array and has no hash; what is no array is fixed "
-            "in the compiled program: pass something immutable, such as a frozen dataclass, or close over it"
+            located(
+                f"{name} was given a {type(leaf).__name__}, which is no array and has no hash; what is no array is "
+                "fixed in the compiled program: pass something immutable, such as a frozen dataclass, or close over it"
+            )
         ) from None
     return exact_key(leaf)
 
@@ -376,7 +384,7 @@ def compile(
     machine = with_cores(with_precision(target_of(target), precision), cores)
     machine = backend_of(machine).narrowed(machine)
     if not callable(fn):
-        raise TypeError(f"compile takes a function, got {type(fn).__name__}")
+        raise TypeError(located(f"compile takes a function, got {type(fn).__name__}"))
     return CompiledFunction(
         fn, worker_count(threads, machine), machine, static, donated_positions(donate_argnums), precision
     )

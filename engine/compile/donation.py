@@ -8,6 +8,7 @@ import numpy as np
 import optree
 
 from ...ir import Array, Graph
+from ..tracing.errors import located
 from ..tracing.numbers import as_whole
 
 
@@ -16,7 +17,7 @@ def donated_positions(argnums: int | Sequence[int]) -> frozenset[int]:
     given = argnums if isinstance(argnums, (tuple, list, set, frozenset)) else (argnums,)
     whole = [as_whole(number) for number in given]
     if any(number is None or number < 0 for number in whole):
-        raise ValueError(f"donate_argnums are positions of arguments, 0 or more, got {argnums!r}")
+        raise ValueError(located(f"donate_argnums are positions of arguments, 0 or more, got {argnums!r}"))
     return frozenset(number for number in whole if number is not None)
 
 
@@ -27,7 +28,9 @@ def donated_inputs(tree: optree.PyTreeSpec, is_input: Sequence[bool], positions:
     args = tree.children()[0].children()
     missing = [position for position in positions if position >= len(args)]
     if missing:
-        raise ValueError(f"donate_argnums has {missing[0]}, and the function was called with {len(args)} positions")
+        raise ValueError(
+            located(f"donate_argnums has {missing[0]}, and the function was called with {len(args)} positions")
+        )
     owners = [i for i, arg in enumerate(args) for _ in range(arg.num_leaves)]
     owners += [-1] * (len(is_input) - len(owners))
     inputs = [owner for owner, is_one in zip(owners, is_input) if is_one]

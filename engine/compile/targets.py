@@ -7,6 +7,7 @@ from dataclasses import replace
 from ...passes.target import MOST_CORES, Target, TargetError
 from ..ranks import Ranks
 from ..tracing.arrays import thread_count
+from ..tracing.errors import located
 from ..tracing.numbers import as_whole
 from ..tracing.precisions import checked_precision, of_products
 
@@ -32,9 +33,11 @@ def target_of(target: str | Target) -> Target:
             case _:
                 pass
     raise TargetError(
-        f"target {target!r} is not available; write target='cpu' for this machine, 'cuda' for an NVIDIA GPU, or "
-        "'cuda-emulated' for the kernels of one on this CPU, slowly; for another machine 'cpu:avx2' or 'cuda:h100', "
-        "as gl.Target.cpu('avx2') or gl.Target.cuda('h100')"
+        located(
+            f"target {target!r} is not available; write target='cpu' for this machine, 'cuda' for an NVIDIA GPU, or "
+            "'cuda-emulated' for the kernels of one on this CPU, slowly; for another machine 'cpu:avx2' or "
+            "'cuda:h100', as gl.Target.cpu('avx2') or gl.Target.cuda('h100')"
+        )
     )
 
 
@@ -47,8 +50,10 @@ def with_precision(target: Target, precision: str) -> Target:
         return target
     if not target.is_gpu:
         raise TargetError(
-            'precision="tf32" rounds what the tensor cores of a GPU multiply, and a CPU has none: leave precision out, '
-            'or write precision="bf16"'
+            located(
+                'precision="tf32" rounds what the tensor cores of a GPU multiply, and a CPU has none: leave precision '
+                'out, or write precision="bf16"'
+            )
         )
     return replace(target, precision="tf32")
 
@@ -62,9 +67,11 @@ def with_cores(target: Target, cores: int | None) -> Target:
         return target
     whole = as_whole(cores)
     if whole is None or not 1 <= whole <= MOST_CORES:
-        raise ValueError(f"cores is a whole number from 1 to {MOST_CORES}, or None for the target's; got {cores!r}")
+        raise ValueError(
+            located(f"cores is a whole number from 1 to {MOST_CORES}, or None for the target's; got {cores!r}")
+        )
     if target.is_gpu:
-        raise TargetError(f"cores is for the CPU, got {cores!r} for {str(target)!r}; leave it out")
+        raise TargetError(located(f"cores is for the CPU, got {cores!r} for {str(target)!r}; leave it out"))
     return replace(target, cores=whole)
 
 
@@ -79,7 +86,9 @@ def worker_count(threads: int | None, target: Target, ranks: Ranks | int | None 
         return thread_count(own if threads is None else threads)
     if threads is not None:
         raise TargetError(
-            f"threads is for the CPU, got {threads!r} for {str(target)!r}, which runs {target.workers} blocks at a "
-            "time; leave it out, or write dataclasses.replace(target, workers=...)"
+            located(
+                f"threads is for the CPU, got {threads!r} for {str(target)!r}, which runs {target.workers} blocks at a "
+                "time; leave it out, or write dataclasses.replace(target, workers=...)"
+            )
         )
     return target.workers

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ...ir import Array
+from ..tracing.errors import located
 
 FilePath = str | os.PathLike[str]
 
@@ -36,7 +37,7 @@ def read_npy(path: FilePath, memory_map: bool = True) -> Array:
     try:
         return np.load(path, mmap_mode="r" if memory_map else None, allow_pickle=False)
     except _DAMAGE as error:
-        raise DataError(f"{os.fsdecode(path)} is damaged, or no .npy file: {error}") from error
+        raise DataError(located(f"{os.fsdecode(path)} is damaged, or no .npy file: {error}")) from error
 
 
 def read_npz(path: FilePath) -> dict[str, Array]:
@@ -48,10 +49,10 @@ def read_npz(path: FilePath) -> dict[str, Array]:
     try:
         with np.load(path, allow_pickle=False) as file:
             if not isinstance(file, np.lib.npyio.NpzFile):
-                raise DataError(f"{os.fsdecode(path)} is one array; read it by gl.data.read_npy")
+                raise DataError(located(f"{os.fsdecode(path)} is one array; read it by gl.data.read_npy"))
             return {name: file[name] for name in file.files}
     except _DAMAGE as error:
-        raise DataError(f"{os.fsdecode(path)} is damaged, or no .npz file: {error}") from error
+        raise DataError(located(f"{os.fsdecode(path)} is damaged, or no .npz file: {error}")) from error
 
 
 def read_idx(path: FilePath) -> Array:
@@ -68,20 +69,23 @@ def read_idx(path: FilePath) -> Array:
         with gzip.open(path) if packed else open(path, "rb") as file:
             zeros, code, ndim = struct.unpack(">HBB", file.read(4))
             if zeros or code not in _IDX_DTYPES:
-                raise DataError(f"{name} is no IDX file: it does not begin as one")
+                raise DataError(located(f"{name} is no IDX file: it does not begin as one"))
             shape = struct.unpack(f">{ndim}I", file.read(4 * ndim))
             dtype = np.dtype(_IDX_DTYPES[code])
             expected = math.prod(shape) * dtype.itemsize
             content = file.read(expected + 1)
     except _DAMAGE as error:
-        raise DataError(f"{name} is damaged, or no IDX file: {error}") from error
+        raise DataError(located(f"{name} is damaged, or no IDX file: {error}")) from error
     if len(content) != expected:
         more = "more" if len(content) > expected else f"{len(content):,}"
-        raise DataError(f"{name} says that it holds {expected:,} bytes of shape {shape}, and holds {more}")
+        raise DataError(located(f"{name} says that it holds {expected:,} bytes of shape {shape}, and holds {more}"))
     array = np.frombuffer(content, dtype).reshape(shape)
     return array.astype(dtype.newbyteorder("="))
 
 
 def check_there(path: FilePath) -> None:
+    """Raise `TypeError` for what is no path, and `DataError` where there is no file."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(located(f"the path of a file is a str or a pathlib.Path, got {path!r}"))
     if not Path(path).is_file():
-        raise DataError(f"{os.fsdecode(path)}: there is no such file")
+        raise DataError(located(f"{os.fsdecode(path)}: there is no such file"))

@@ -12,6 +12,7 @@ import optree
 
 from ...ir import Array, kind_of
 from ..ranks import Ranks
+from ..tracing.errors import located
 from ..tracing.keywords import tells_keywords
 from ..tracing.numbers import as_whole
 
@@ -38,16 +39,16 @@ def batches(
     """
     size, options, begin = as_whole(batch_size), (as_whole(seed), as_whole(epoch)), as_whole(start)
     if size is None or size < 1:
-        raise ValueError(f"batch_size is at least 1, got {batch_size!r}; it is a whole number")
+        raise ValueError(located(f"batch_size is at least 1, got {batch_size!r}; it is a whole number"))
     if any(number is None or number < 0 for number in options):
-        raise ValueError(f"seed and epoch are whole numbers of 0 or more, got {seed!r} and {epoch!r}")
+        raise ValueError(located(f"seed and epoch are whole numbers of 0 or more, got {seed!r} and {epoch!r}"))
     if begin is None or begin < 0:
-        raise ValueError(f"start is a whole number of 0 or more, got {start!r}")
+        raise ValueError(located(f"start is a whole number of 0 or more, got {start!r}"))
     count, take = _examples(arrays)
     if count == 0:
-        raise ValueError(f"the {'dataset holds' if is_dataset(arrays) else 'arrays hold'} no examples")
+        raise ValueError(located(f"the {'dataset holds' if is_dataset(arrays) else 'arrays hold'} no examples"))
     if drop_last and count < size:
-        raise ValueError(f"{count} examples make no batch of {size}, and drop_last leaves no smaller one")
+        raise ValueError(located(f"{count} examples make no batch of {size}, and drop_last leaves no smaller one"))
     draws: Any = options
     order = np.random.default_rng(draws).permutation(count) if shuffle else np.arange(count)
     end = count - count % size if drop_last else count
@@ -61,7 +62,7 @@ def batches(
 def checked_ranks(ranks: Any) -> Ranks:
     """Raise `TypeError` for what are no ranks."""
     if not isinstance(ranks, Ranks):
-        raise TypeError(f"ranks are those of gl.ranks.mpi(), or gl.ranks.one(); got {type(ranks).__name__}")
+        raise TypeError(located(f"ranks are those of gl.ranks.mpi(), or gl.ranks.one(); got {type(ranks).__name__}"))
     return ranks
 
 
@@ -104,19 +105,19 @@ def _of_arrays(arrays: Any, texts: bool) -> tuple[int, Take]:
     paths, leaves, structure = optree.tree_flatten_with_path(arrays)
     names = [".".join(map(str, path)) or "the array" for path in paths]
     if not leaves:
-        raise ValueError("there are no arrays to take batches of")
+        raise ValueError(located("there are no arrays to take batches of"))
     for name, leaf in zip(names, leaves):
         if not hasattr(leaf, "__array__") and not isinstance(leaf, (bool, int, float, complex)):
             kind = type(leaf).__name__
-            raise TypeError(f"{name} is of type {kind}, which is neither an array nor a dataset{_hint(leaf)}")
+            raise TypeError(located(f"{name} is of type {kind}, which is neither an array nor a dataset{_hint(leaf)}"))
     sources = [_numbers(name, leaf, texts) for name, leaf in zip(names, leaves)]
     for name, array in zip(names, sources):
         if array.ndim == 0:
-            raise ValueError(f"{name} is a scalar; its first axis must run over the examples")
+            raise ValueError(located(f"{name} is a scalar; its first axis must run over the examples"))
     lengths = [len(array) for array in sources]
     if len(set(lengths)) > 1:
         listed = ", ".join(f"{name} has {length}" for name, length in zip(names, lengths))
-        raise ValueError(f"the arrays hold different numbers of examples: {listed}")
+        raise ValueError(located(f"the arrays hold different numbers of examples: {listed}"))
     return lengths[0], lambda chosen: optree.tree_unflatten(
         structure, [np.ascontiguousarray(array[chosen]) for array in sources]
     )
@@ -152,7 +153,7 @@ def _stacked(*leaves: Any) -> Array:
         return np.asarray(sys.modules["torch"].stack(leaves))  # many times as fast as an array of each
     if not all(isinstance(leaf, (np.ndarray, np.generic, bool, int, float, complex)) for leaf in leaves):
         if any(isinstance(leaf, (list, tuple, Mapping)) for leaf in leaves):
-            raise TypeError("the examples are pytrees of different structures")
+            raise TypeError(located("the examples are pytrees of different structures"))
         leaves = tuple(map(np.asarray, leaves))
     return _numbers("a column", np.array(leaves))
 
@@ -164,15 +165,17 @@ def _check_alike(numbers: Sequence[int], examples: Sequence[Any]) -> None:
     for i, example in zip(numbers, examples):
         paths, leaves, found = optree.tree_flatten_with_path(example)
         if found != structure:
-            raise TypeError(f"example {i} of the dataset is {found}, example {numbers[0]} is {structure}")
+            raise TypeError(located(f"example {i} of the dataset is {found}, example {numbers[0]} is {structure}"))
         names = (f"example {i} of the dataset" + "".join(f"[{key!r}]" for key in path) for path in paths)
         row = [_numbers(name, leaf).shape for name, leaf in zip(names, leaves)]
         shapes = shapes or row
         for shape, first in zip(row, shapes):
             if shape != first:
                 raise ValueError(
-                    f"example {i} of the dataset has shape {shape} where example {numbers[0]} has {first}; examples of "
-                    "a batch are stacked: pad or cut them to one shape"
+                    located(
+                        f"example {i} of the dataset has shape {shape} where example {numbers[0]} has {first}; "
+                        "examples of a batch are stacked: pad or cut them to one shape"
+                    )
                 )
 
 
@@ -181,7 +184,7 @@ def _numbers(name: str, leaf: Any, texts: bool = False) -> Array:
     array = np.asarray(leaf)
     if kind_of(array.dtype) not in ("biufcU" if texts else "biufc"):
         what = f"{name} is {type(leaf).__name__} of {array.dtype}, which holds no numbers"
-        raise TypeError(what + "; gl.data.categories makes some of texts" * (array.dtype.kind == "U"))
+        raise TypeError(located(what + "; gl.data.categories makes some of texts" * (array.dtype.kind == "U")))
     return array
 
 

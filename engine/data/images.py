@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..tracing.errors import located
 from ..tracing.keywords import tells_keywords
 from .array_files import DataError
 
@@ -28,9 +29,9 @@ class ImageFolder:
         _pillow()
         folder = Path(root)
         if not folder.is_dir():
-            raise DataError(f"{folder}: there is no such folder")
+            raise DataError(located(f"{folder}: there is no such folder"))
         if mode not in ("RGB", "L", "RGBA"):
-            raise ValueError(f"mode is 'RGB', 'L' or 'RGBA', got {mode!r}")
+            raise ValueError(located(f"mode is 'RGB', 'L' or 'RGBA', got {mode!r}"))
         self.mode = mode
         self.size = (size, size) if isinstance(size, int) else size
         self.classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
@@ -41,7 +42,7 @@ class ImageFolder:
             if path.suffix.lower() in _SUFFIXES and path.is_file()
         ]
         if not self.samples:
-            raise DataError(f"{folder} has no images in folders, as {folder}/CLASS/NAME.png")
+            raise DataError(located(f"{folder} has no images in folders, as {folder}/CLASS/NAME.png"))
 
     def __repr__(self) -> str:
         return f"<ImageFolder: {len(self)} images of {len(self.classes)} classes>"
@@ -59,7 +60,7 @@ class ImageFolder:
                     image = image.resize(self.size[::-1], image_module.Resampling.BILINEAR)
                 pixels = np.asarray(image, np.float32) / np.float32(255)
         except (OSError, ValueError, SyntaxError, image_module.DecompressionBombError) as error:
-            raise DataError(f"{path} is damaged, or no image: {error}") from error
+            raise DataError(located(f"{path} is damaged, or no image: {error}")) from error
         channels = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
         return {"x": np.ascontiguousarray(channels), "y": np.int64(label)}
 
@@ -68,5 +69,5 @@ def _pillow() -> Any:
     try:
         from PIL import Image  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise ImportError("images are read by Pillow, which is not installed; pip install pillow") from None
+        raise ImportError(located("images are read by Pillow, which is not installed; pip install pillow")) from None
     return Image

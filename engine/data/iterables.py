@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from ..tracing.errors import located
 from .loader import Loader
 
 
@@ -19,7 +20,7 @@ class Batches(Loader):
 
     def __init__(self, batches: Iterable[Any]) -> None:
         if not isinstance(batches, Iterable):
-            raise TypeError(f"an iterable of batches is expected, got {type(batches).__name__}")
+            raise TypeError(located(f"an iterable of batches is expected, got {type(batches).__name__}"))
         self._batches = batches
         self.repeatable = isinstance(batches, Sequence)
         self._used = False
@@ -36,8 +37,10 @@ class Batches(Loader):
             if self._used:
                 kind = type(found).__name__
                 raise ValueError(
-                    f"the {kind} gave its batches once, and has none for another epoch: give a list of batches, or an "
-                    "object whose __iter__ begins anew"
+                    located(
+                        f"the {kind} gave its batches once, and has none for another epoch: give a list of batches, or "
+                        "an object whose __iter__ begins anew"
+                    )
                 )
             self._used = True
         return islice(found, start, None)

@@ -44,7 +44,7 @@ class Loader:
 
     def __len__(self) -> int:
         """Batches in an epoch. Raises `TypeError` where that is not known."""
-        raise TypeError(f"how many batches {type(self).__name__} gives is not known before they came")
+        raise TypeError(located(f"how many batches {type(self).__name__} gives is not known before they came"))
 
     def __iter__(self) -> Iterator[Any]:
         number, start = self._next_epoch, self._start
@@ -74,7 +74,7 @@ class Loader:
         """Go on from where `state_dict` was taken. Raises `ValueError` for what that did not return."""
         place = [as_whole(state.get(name)) for name in ("epoch", "batch")] if isinstance(state, Mapping) else []
         if set(state) != {"epoch", "batch"} or any(number is None or number < 0 for number in place):
-            raise ValueError(f"a loader's state is like {{'epoch': 2, 'batch': 7}}, got {state!r}")
+            raise ValueError(located(f"a loader's state is like {{'epoch': 2, 'batch': 7}}, got {state!r}"))
         epoch, batch = int(state["epoch"]), int(state["batch"])
         self._next_epoch, self._start, self._position = epoch, batch, (epoch, batch)
 
@@ -96,7 +96,7 @@ class Loader:
 
     def __getitem__(self, i: Any) -> NoReturn:
         """A loader has no batch of a number."""
-        raise TypeError(f"{type(self).__name__} gives batches one after another: for batch in loader")
+        raise TypeError(located(f"{type(self).__name__} gives batches one after another: for batch in loader"))
 
 
 class _Wrapper(Loader):
@@ -104,7 +104,7 @@ class _Wrapper(Loader):
 
     def __init__(self, loader: Loader) -> None:
         if not isinstance(loader, Loader):
-            raise TypeError(f"expected a loader of gl.data, got {type(loader).__name__}")
+            raise TypeError(located(f"expected a loader of gl.data, got {type(loader).__name__}"))
         self._loader = loader
         self.repeatable = loader.repeatable
         self.is_shared = loader.is_shared
@@ -119,7 +119,7 @@ class Shared(_Wrapper):
     def __init__(self, loader: Loader, ranks: Ranks) -> None:
         super().__init__(loader)
         if loader.is_shared:
-            raise ValueError(f"ranks share the batches of {loader} already")
+            raise ValueError(located(f"ranks share the batches of {loader} already"))
         self._ranks = checked_ranks(ranks)
         self.is_shared = True
 
@@ -145,11 +145,11 @@ class Mapped(_Wrapper):
     def __init__(self, loader: Loader, fn: Callable[..., Any], seed: int | None) -> None:
         super().__init__(loader)
         if not callable(fn):
-            raise TypeError(f"map takes a function of a batch, got {type(fn).__name__}")
+            raise TypeError(located(f"map takes a function of a batch, got {type(fn).__name__}"))
         if seed is not None and ((whole := as_whole(seed)) is None or whole < 0):
-            raise ValueError(f"seed is a whole number of 0 or more, or None; got {seed!r}")
+            raise ValueError(located(f"seed is a whole number of 0 or more, or None; got {seed!r}"))
         if seed is None and _takes_two(fn):
-            raise TypeError("the function takes a generator beside the batch; write loader.map(fn, seed=0)")
+            raise TypeError(located("the function takes a generator beside the batch; write loader.map(fn, seed=0)"))
         self._fn = fn
         self._seed = seed
 
@@ -178,7 +178,7 @@ class Prefetched(_Wrapper):
         super().__init__(loader)
         whole = as_whole(count)
         if whole is None or whole < 1:
-            raise ValueError(f"the number of batches made ahead is 1 or more, got {count!r}")
+            raise ValueError(located(f"the number of batches made ahead is 1 or more, got {count!r}"))
         self._count = whole
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Any]:

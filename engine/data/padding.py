@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 import optree
 
 from ...ir import Array
+from ..tracing.errors import located
 from ..tracing.keywords import tells_keywords
 from ..tracing.numbers import as_whole
 from .loader import Loader
@@ -21,20 +22,30 @@ def pad_sequences(sequences: Sequence[Any], length: int | None = None, value: An
     `padded` is (sequences, length, ...), filled up with `value`; by default `length` is that of the longest. `lengths`
     is int64. Raises `ValueError` for none, for a longer one than `length`, and for other axes that differ.
     """
+    if not isinstance(sequences, Iterable):
+        raise TypeError(located(f"sequences is a list of arrays, got {type(sequences).__name__}"))
     arrays = [np.asarray(sequence) for sequence in sequences]
     if not arrays:
-        raise ValueError("there are no sequences to pad")
+        raise ValueError(located("there are no sequences to pad"))
     for i, array in enumerate(arrays):
         if array.ndim == 0 or array.shape[1:] != arrays[0].shape[1:]:
             raise ValueError(
-                f"sequence {i} has shape {array.shape}, sequence 0 has {arrays[0].shape}: only the first "
-                "axis may differ"
+                located(
+                    f"sequence {i} has shape {array.shape}, sequence 0 has {arrays[0].shape}: only the first "
+                    "axis may differ"
+                )
             )
     lengths = np.array([len(array) for array in arrays], np.int64)
     whole = int(lengths.max()) if length is None else as_whole(length)
     if whole is None or whole < lengths.max():
-        raise ValueError(f"length is {length!r}, the longest sequence has {lengths.max()}; cut it, or give more")
-    padded = np.full((len(arrays), whole, *arrays[0].shape[1:]), value, np.result_type(*arrays))
+        raise ValueError(
+            located(f"length is {length!r}, the longest sequence has {lengths.max()}; cut it, or give more")
+        )
+    padded = np.empty((len(arrays), whole, *arrays[0].shape[1:]), np.result_type(*arrays))
+    try:
+        padded[...] = value
+    except (TypeError, ValueError) as error:
+        raise type(error)(located(f"value cannot fill up arrays of {padded.dtype}: {error}")) from None
     for row, array in zip(padded, arrays):
         row[: len(array)] = array
     return padded, lengths
@@ -66,11 +77,11 @@ class Buckets(Loader):
     ) -> None:
         size, seed_number = as_whole(batch_size), as_whole(seed)
         if size is None or size < 1:
-            raise ValueError(f"batch_size is at least 1, got {batch_size!r}; it is a whole number")
+            raise ValueError(located(f"batch_size is at least 1, got {batch_size!r}; it is a whole number"))
         if seed_number is None or seed_number < 0:
-            raise ValueError(f"seed is a whole number of 0 or more, got {seed!r}")
+            raise ValueError(located(f"seed is a whole number of 0 or more, got {seed!r}"))
         if len(examples) == 0:
-            raise ValueError("there are no examples")
+            raise ValueError(located("there are no examples"))
         self._examples = examples
         self._value, self._mask = value, mask
         self._shuffle, self._seed, self._drop_last = bool(shuffle), seed_number, bool(drop_last)
@@ -118,10 +129,10 @@ class Buckets(Loader):
 
 def _length(i: int, example: Any) -> int:
     if not isinstance(example, Mapping):
-        raise TypeError(f"example {i} is {type(example).__name__}; examples are dicts of arrays")
+        raise TypeError(located(f"example {i} is {type(example).__name__}; examples are dicts of arrays"))
     lengths = [np.shape(leaf)[0] for leaf in optree.tree_leaves(cast(Any, dict(example))) if np.ndim(leaf)]
     if not lengths:
-        raise ValueError(f"example {i} holds no sequence")
+        raise ValueError(located(f"example {i} holds no sequence"))
     return max(lengths)
 
 
@@ -130,11 +141,13 @@ def _chosen(lengths: Any, own: Array) -> Array:
     count = as_whole(lengths) if np.ndim(lengths) == 0 else None
     if count is not None:
         if count < 1:
-            raise ValueError(f"lengths is how many there are, 1 or more, or a list of them; got {lengths!r}")
+            raise ValueError(located(f"lengths is how many there are, 1 or more, or a list of them; got {lengths!r}"))
         return np.unique(np.quantile(own, np.arange(1, count + 1) / count, method="higher"))
     found = np.unique([as_whole(length) or 0 for length in lengths])
     if not len(found) or found[0] < 1 or found[-1] < own.max():
         raise ValueError(
-            f"lengths are whole numbers, up to {own.max()} at least, which the longest example has; got {lengths!r}"
+            located(
+                f"lengths are whole numbers, up to {own.max()} at least, which the longest example has; got {lengths!r}"
+            )
         )
     return found

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...ir import Array
+from ..tracing.errors import located
 from ..tracing.keywords import tells_keywords
 from ..tracing.numbers import as_whole
 from .batches import count_of_examples, is_dataset, take_examples
@@ -39,7 +40,7 @@ def split(data: Any, parts: float | int | Sequence[float | int], seed: int = 0) 
     count = count_of_examples(data)
     seed_number = as_whole(seed)
     if seed_number is None or seed_number < 0:
-        raise ValueError(f"seed is a whole number of 0 or more, got {seed!r}")
+        raise ValueError(located(f"seed is a whole number of 0 or more, got {seed!r}"))
     sizes = _sizes(parts, count)
     order = np.random.default_rng(seed_number).permutation(count)
     ends = np.cumsum(sizes)
@@ -60,8 +61,10 @@ def _sizes(parts: Any, count: int) -> list[int]:
         sizes[0] += left  # shares are rounded
     if len(rest) > 1 or sum(sizes) != count or min(sizes) < 1:
         raise ValueError(
-            f"{parts!r} is no way to part {count} examples: each part has one example or more, and all "
-            "together have them all; write a share such as 0.2, or sizes such as [-1, 100]"
+            located(
+                f"{parts!r} is no way to part {count} examples: each part has one example or more, and all "
+                "together have them all; write a share such as 0.2, or sizes such as [-1, 100]"
+            )
         )
     return sizes
 
@@ -72,4 +75,4 @@ def _size(part: Any, count: int) -> int:
         return int(whole)
     if isinstance(part, (float, np.floating)) and 0 < part < 1:
         return max(1, round(part * count))
-    raise ValueError(f"a part is a share between 0 and 1, or a number of examples, got {part!r}")
+    raise ValueError(located(f"a part is a share between 0 and 1, or a number of examples, got {part!r}"))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...ir import Array
+from ..tracing.errors import located
 from ..tracing.keywords import tells_keywords
 from .array_files import DataError, FilePath, check_there
 
@@ -32,17 +33,17 @@ def read_csv(
             reader = csv.reader(file, delimiter=delimiter)
             numbered = [(reader.line_num, row) for row in reader if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{name} is damaged, or no CSV file in UTF-8: {error}") from error
+        raise DataError(located(f"{name} is damaged, or no CSV file in UTF-8: {error}")) from error
     rows = [row for _, row in numbered]
     if not rows:
-        raise DataError(f"{name} is empty")
+        raise DataError(located(f"{name} is empty"))
     names = [text.strip() for text in rows.pop(0)] if header else [str(i) for i in range(len(rows[0]))]
     if len(set(names)) < len(names):
-        raise DataError(f"{name} has columns of the same name: {', '.join(names[:_LISTED])}")
+        raise DataError(located(f"{name} has columns of the same name: {', '.join(names[:_LISTED])}"))
     for line, row in numbered:
         if len(row) != len(names):
             where = f"{name}: the row that ends in line {line}"
-            raise DataError(f"{where} has {len(row)} entries, the first one has {len(names)}")
+            raise DataError(located(f"{where} has {len(row)} entries, the first one has {len(names)}"))
     chosen = _chosen(name, names, columns)
     return {column: _column([row[names.index(column)].strip() for row in rows]) for column in chosen}
 
@@ -58,7 +59,9 @@ def read_parquet(path: FilePath, columns: Sequence[str] | None = None) -> dict[s
         import pyarrow as pa  # pyright: ignore[reportMissingImports]
         import pyarrow.parquet as pq  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise ImportError("Parquet files are read by pyarrow, which is not installed; pip install pyarrow") from None
+        raise ImportError(
+            located("Parquet files are read by pyarrow, which is not installed; pip install pyarrow")
+        ) from None
     check_there(path)
     name = os.fsdecode(path)
     try:
@@ -66,12 +69,14 @@ def read_parquet(path: FilePath, columns: Sequence[str] | None = None) -> dict[s
             chosen = _chosen(name, file.schema_arrow.names, columns)
             table = file.read(columns=chosen)
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise DataError(f"{name} is damaged, or no Parquet file: {error}") from error
+        raise DataError(located(f"{name} is damaged, or no Parquet file: {error}")) from error
     found = {column: table[column].to_numpy() for column in chosen}
     found = {column: a.astype(str) if a.dtype.kind == "O" and _all_text(a) else a for column, a in found.items()}
     for column, array in found.items():
         if array.dtype.kind not in "biufU":
-            raise DataError(f"{name}: column {column} holds {table[column].type}, which is neither number nor string")
+            raise DataError(
+                located(f"{name}: column {column} holds {table[column].type}, which is neither number nor string")
+            )
     return found
 
 
@@ -87,11 +92,13 @@ def _all_text(column: Array) -> bool:
 
 def _chosen(path: str, names: Sequence[str], columns: Sequence[str] | None) -> list[str]:
     if isinstance(columns, str):
-        raise TypeError(f"columns is a list of names, got {columns!r}; write [{columns!r}]")
+        raise TypeError(located(f"columns is a list of names, got {columns!r}; write [{columns!r}]"))
     missing = [column for column in columns or () if column not in names]
     if missing:
         more = " and more" if len(names) > _LISTED else ""
-        raise DataError(f"{path} has no column {', '.join(missing)}; it has {', '.join(names[:_LISTED])}{more}")
+        raise DataError(
+            located(f"{path} has no column {', '.join(missing)}; it has {', '.join(names[:_LISTED])}{more}")
+        )
     return list(names if columns is None else columns)
 
 

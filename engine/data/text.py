@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...ir import Array
+from ..tracing.errors import located
 from ..tracing.keywords import tells_keywords
 from ..tracing.numbers import as_whole
 from .array_files import DataError
@@ -23,7 +24,7 @@ def read_text(*paths: str | os.PathLike[str]) -> str:
         try:
             texts.append(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{os.fsdecode(path)} cannot be read as text in UTF-8: {error}") from error
+            raise DataError(located(f"{os.fsdecode(path)} cannot be read as text in UTF-8: {error}")) from error
     return "".join(texts)
 
 
@@ -53,10 +54,10 @@ class CharTokenizer:
     @tells_keywords
     def __init__(self, characters: Iterable[str], unknown: str | None = None) -> None:
         if unknown is not None and len(unknown) != 1:
-            raise ValueError(f"unknown is one character, got {unknown!r}")
+            raise ValueError(located(f"unknown is one character, got {unknown!r}"))
         self.characters = "".join(sorted({*characters, *([] if unknown is None else [unknown])}))
         if not self.characters:
-            raise ValueError("there are no characters to make tokens of")
+            raise ValueError(located("there are no characters to make tokens of"))
         self.unknown = unknown
         self._points = np.array([ord(c) for c in self.characters])
 
@@ -73,7 +74,9 @@ class CharTokenizer:
         if wrong.any():
             if self.unknown is None:
                 first = chr(points[wrong.argmax()])
-                raise ValueError(f"the character {first!r} has no token; write CharTokenizer(..., unknown='?')")
+                raise ValueError(
+                    located(f"the character {first!r} has no token; write CharTokenizer(..., unknown='?')")
+                )
             found[wrong] = self.characters.index(self.unknown)
         return found
 
@@ -82,7 +85,7 @@ class CharTokenizer:
         numbers = [int(token) for token in tokens]
         wrong = next((number for number in numbers if not 0 <= number < self.vocab_size), None)
         if wrong is not None:
-            raise ValueError(f"there are {self.vocab_size} tokens, from 0 on, and none of number {wrong}")
+            raise ValueError(located(f"there are {self.vocab_size} tokens, from 0 on, and none of number {wrong}"))
         return "".join(self.characters[number] for number in numbers)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -96,7 +99,7 @@ class CharTokenizer:
             held = json.loads(read_text(path))
             return CharTokenizer(held["characters"], held["unknown"])
         except (ValueError, TypeError, KeyError) as error:
-            raise DataError(f"{os.fsdecode(path)} holds no characters: {error}") from error
+            raise DataError(located(f"{os.fsdecode(path)} holds no characters: {error}")) from error
 
 
 class BPETokenizer:
@@ -150,7 +153,7 @@ class BPETokenizer:
         try:
             return BPETokenizer(package.Tokenizer.from_str(text))
         except Exception as error:  # the package raises plain Exception
-            raise DataError(f"{os.fsdecode(path)} is no tokenizer.json: {error}") from error
+            raise DataError(located(f"{os.fsdecode(path)} is no tokenizer.json: {error}")) from error
 
 
 def _tokenizers() -> Any:
@@ -158,7 +161,7 @@ def _tokenizers() -> Any:
         import tokenizers  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ImportError(
-            "byte pairs are merged by tokenizers, which is not installed; pip install tokenizers"
+            located("byte pairs are merged by tokenizers, which is not installed; pip install tokenizers")
         ) from None
     return tokenizers
 
@@ -175,12 +178,18 @@ class Windows:
         self.tokens = tokens if isinstance(tokens, np.ndarray) else np.asarray(tokens)
         sizes = as_whole(length), as_whole(length if stride is None else stride)
         if self.tokens.ndim != 1 or self.tokens.dtype.kind not in "iu":
-            raise TypeError(f"tokens are whole numbers in one axis, got {self.tokens.dtype} of {self.tokens.shape}")
+            raise TypeError(
+                located(f"tokens are whole numbers in one axis, got {self.tokens.dtype} of {self.tokens.shape}")
+            )
         if None in sizes or min(sizes) < 1:  # pyright: ignore[reportArgumentType]
-            raise ValueError(f"length and stride are whole numbers of 1 or more, got {length!r} and {stride!r}")
+            raise ValueError(
+                located(f"length and stride are whole numbers of 1 or more, got {length!r} and {stride!r}")
+            )
         self.length, self.stride = int(sizes[0] or 1), int(sizes[1] or 1)
         if len(self.tokens) <= self.length:
-            raise ValueError(f"{len(self.tokens)} tokens hold no window of {self.length} and the token after it")
+            raise ValueError(
+                located(f"{len(self.tokens)} tokens hold no window of {self.length} and the token after it")
+            )
 
     def __repr__(self) -> str:
         return f"<Windows: {len(self)} of {self.length} tokens>"
@@ -190,7 +199,7 @@ class Windows:
 
     def __getitem__(self, i: int) -> dict[str, Array]:
         if not -len(self) <= i < len(self):
-            raise IndexError(f"there are {len(self)} windows, and none of number {i}")
+            raise IndexError(located(f"there are {len(self)} windows, and none of number {i}"))
         begin = (i % len(self)) * self.stride
         window = np.asarray(self.tokens[begin : begin + self.length + 1])
         return {"x": window[:-1], "y": window[1:]}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 from ...ir.printable import printable
+from ..tracing.errors import located
 from .diagnosis import Diagnosis, LayerDiagnosis
 
 
@@ -105,8 +106,10 @@ def draw(diagnosis: Diagnosis, path: str) -> None:
         from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ImportError(
-            f"matplotlib is not installed, which {path} needs; pip install '.[plot]' in Gradloom's folder gets it, and "
-            "a name that ends in .svg needs none"
+            located(
+                f"matplotlib is not installed, which {path} needs; pip install '.[plot]' in Gradloom's folder gets it, "
+                "and a name that ends in .svg needs none"
+            )
         ) from None
     figure = Figure(figsize=(9.0, 7.5), layout="constrained")
     panels = figure.subplots(len(_CURVES), 1, sharex=True)

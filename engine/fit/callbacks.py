@@ -13,7 +13,7 @@ from ...ir.near_names import similar
 from ..saving.checkpoint_file import check_savable
 from ..tracing.keywords import tells_keywords
 from ..tracing.missing_names import attributes_of
-from ..tracing.numbers import as_whole
+from ..tracing.numbers import as_real, as_whole
 from ..tracing.tracer import located
 from .best_parameters import keep_best, kept_best
 
@@ -72,9 +72,10 @@ class _Monitor(Callback):
     def __init__(self, monitor: str | None, mode: str, min_delta: float) -> None:
         if mode not in ("auto", "min", "max"):
             raise ValueError(located(f"mode is 'min', 'max' or 'auto', got {mode!r}"))
-        if not min_delta >= 0:
+        least = as_real(min_delta)
+        if least is None or not least >= 0:
             raise ValueError(located(f"min_delta is a number of 0 or more, got {min_delta!r}"))
-        self._monitor, self._mode, self._min_delta = monitor, mode, float(min_delta)
+        self._monitor, self._mode, self._min_delta = monitor, mode, float(least)
         self.best: float | None = None
         self.best_epoch: int | None = None
 
@@ -264,7 +265,7 @@ def _summary_writer() -> Any:
             from torch.utils.tensorboard import SummaryWriter  # pyright: ignore[reportMissingImports]
         except ImportError:
             missing = "TensorBoard's files are written by tensorboardX, which is not installed"
-            raise ImportError(f"{missing}; pip install tensorboardX") from None
+            raise ImportError(located(f"{missing}; pip install tensorboardX")) from None
     return SummaryWriter
 
 

@@ -147,7 +147,9 @@ class Fitting:
         """Go on from a checkpoint that a run wrote. Raises `CheckpointError` for another file."""
         text = self._step.load(path).get(METADATA)
         if text is None:
-            raise CheckpointError(f"{path} was not written by a run of gl.fit; write step.load(path) to begin with it")
+            raise CheckpointError(
+                located(f"{path} was not written by a run of gl.fit; write step.load(path) to begin with it")
+            )
         self.take_up_metadata(path, text)
 
     def take_up_metadata(self, path: str, text: str) -> None:
@@ -160,19 +162,24 @@ class Fitting:
             self.history.stopped = said["stopped"]
             states = said["callbacks"]
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise CheckpointError(f"{path} does not say how far its run was: {error}") from error
+            raise CheckpointError(located(f"{path} does not say how far its run was: {error}")) from error
         length = _length(self._loader)
         if length is not None and self._at.batch > length:
             raise CheckpointError(
-                f"{path} was written after {self._at.batch} steps of an epoch, and the data give {length}: "
-                "give those that the run began with"
+                located(
+                    f"{path} was written after {self._at.batch} steps of an epoch, and the data give {length}: "
+                    "give those that the run began with"
+                )
             )
         stateful = _stateful(self._callbacks)
         kinds, theirs = [kind for kind, _ in stateful], [kind for kind, _ in states]
         if theirs and kinds != theirs:
             raise CheckpointError(
-                f"{path} was written by a run with the callbacks {', '.join(theirs) or 'none'}, which have states; "
-                f"this one has {', '.join(kinds) or 'none'}: give the same, or step.load(path) and begin another run"
+                located(
+                    f"{path} was written by a run with the callbacks {', '.join(theirs) or 'none'}, which have states; "
+                    f"this one has {', '.join(kinds) or 'none'}: give the same, or step.load(path) and begin another "
+                    "run"
+                )
             )
         for (_, callback), (_, state) in zip(stateful, states):
             callback.load_state_dict(state)
@@ -379,7 +386,7 @@ def _number(value: Any) -> Any:
     """A number of NumPy as one of Python. Raises `TypeError` for anything else."""
     if np.ndim(value) == 0 and hasattr(value, "item"):
         return value.item()
-    raise TypeError(f"there is a value of type {type(value).__name__}")
+    raise TypeError(located(f"there is a value of type {type(value).__name__}"))
 
 
 def _rate(step: Step) -> float:

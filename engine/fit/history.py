@@ -28,7 +28,7 @@ class History:
 
     def __getitem__(self, name: str) -> list[float]:
         if name not in self.names:
-            raise KeyError(f"{name}; the run has {', '.join(self.names) or 'no epoch'}")
+            raise KeyError(located(f"{name}; the run has {', '.join(self.names) or 'no epoch'}"))
         return [row.get(name, math.nan) for row in self.rows]
 
     @property
@@ -80,7 +80,7 @@ class Log:
         for row in rows:
             wrong = self.add(row, rows)
             if wrong is not None:
-                raise OSError(wrong)
+                raise OSError(located(wrong))
 
     def add(self, row: Row, rows: list[Row]) -> str | None:
         """Write the line of an epoch. Where it has a figure that none had before, or the last line could not be

@@ -39,7 +39,7 @@ def top_k_accuracy(k: int) -> Callable[[Any, Any], Any]:
     """Whether the class `y` is among the `k` largest outputs. Raises `ValueError` unless `k` is 1 or more."""
     whole = as_whole(k)
     if whole is None or whole < 1:
-        raise ValueError(f"k is a whole number of 1 or more, got {k!r}")
+        raise ValueError(located(f"k is a whole number of 1 or more, got {k!r}"))
 
     def metric(model: Any, batch: Any) -> Any:
         output, target = _output_and_target(model, batch)

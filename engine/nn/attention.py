@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
+from ..tracing.errors import located
 from ..tracing.missing_names import attributes_of
 from . import init
 from .functional.multi_head import attended_by_heads
@@ -38,9 +39,9 @@ class MultiheadAttention(Module):
         dtype: npt.DTypeLike = "float32",
     ) -> None:
         if embed_dim < 1 or num_heads < 1 or embed_dim % num_heads:
-            raise ValueError(f"embed_dim {embed_dim} does not divide into num_heads {num_heads} equal heads")
+            raise ValueError(located(f"embed_dim {embed_dim} does not divide into num_heads {num_heads} equal heads"))
         if not 0 <= dropout <= 1:
-            raise ValueError(f"the probability of dropout is from 0 to 1, got {dropout}")
+            raise ValueError(located(f"the probability of dropout is from 0 to 1, got {dropout}"))
         self.embed_dim = embed_dim
         self.num_heads = num_heads
         self.dropout = dropout

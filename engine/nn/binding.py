@@ -188,7 +188,7 @@ def bind(
     modules or parameters that were put in a list or dict where the model cannot see them.
     """
     if mode not in ("train", "eval"):
-        raise ValueError(f"mode is 'train' or 'eval', not {mode!r}")
+        raise ValueError(located(f"mode is 'train' or 'eval', not {mode!r}"))
     model.check_registered()
     trace = current_trace()
     paths = {module: path for path, module in model.named_modules()}
@@ -244,7 +244,7 @@ def functional_call(model: Module, values: Mapping[str, Any], *args: Any, traini
     names = [name for name, p in model.stored_parameters() if p in missing]
     problems += [f"{name} is missing" for name in names]
     if problems:
-        raise TypeError("the values do not fit the model: " + "; ".join(problems))
+        raise TypeError(located("the values do not fit the model: " + "; ".join(problems)))
     for name, buffer in model.stored_buffers():
         if buffer not in bound:
             bound[buffer] = buffer.initial(name)

@@ -27,7 +27,7 @@ class _Indexed(Module):
         length = len(self._modules)
         place = operator.index(index)
         if not -length <= place < length:
-            raise IndexError(f"index {place} is out of range for {length} modules")
+            raise IndexError(located(f"index {place} is out of range for {length} modules"))
         return list(self._modules)[place]
 
     def __len__(self) -> int:
@@ -193,7 +193,7 @@ class ModuleDict(Module):
 
     def __setitem__(self, name: str, module: Module) -> None:
         if not isinstance(name, str):
-            raise TypeError(f"the names in a ModuleDict are strings, got {name!r}")
+            raise TypeError(located(f"the names in a ModuleDict are strings, got {name!r}"))
         self.add_module(name, checked_module(module))
 
     def __delitem__(self, name: str) -> None:

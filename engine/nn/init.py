@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ...ir import BFLOAT16, Array, DType
+from ..tracing.errors import located
 from ..tracing.missing_names import attributes_of
+from ..tracing.numbers import as_real, as_whole
 from .hyperparameters import take_plain_numbers
 from .spelling import torch_arguments
 
@@ -83,19 +85,26 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     `param` is the negative slope of "leaky_relu", 0.01 if not given. Raises `ValueError` for a name that is not known.
     """
     if nonlinearity == "leaky_relu":
-        slope = 0.01 if param is None else float(param)
+        slope = 0.01 if param is None else _number("the slope of leaky_relu", param)
         return math.sqrt(2.0 / (1 + slope**2))
-    if nonlinearity not in _GAINS:
+    if not isinstance(nonlinearity, str) or nonlinearity not in _GAINS:
         known = ", ".join([*_GAINS, "leaky_relu"])
-        raise ValueError(f"no gain is known for the nonlinearity {nonlinearity!r}; use one of {known}")
+        raise ValueError(located(f"no gain is known for the nonlinearity {nonlinearity!r}; use one of {known}"))
     return _GAINS[nonlinearity]
+
+
+def _number(what: str, value: Any) -> float:
+    number = as_real(value)
+    if number is None:
+        raise TypeError(located(f"{what} is a number, got {value!r}"))
+    return float(number)
 
 
 def fans(shape: Sequence[int]) -> tuple[int, int]:
     """(fan_in, fan_out) of a weight of `shape` (out, in, ...kernel). Raises `ValueError` below two axes."""
     if len(shape) < 2:
         raise ValueError(
-            f"fan_in and fan_out need a weight of two axes or more (out, in, ...), got shape {tuple(shape)}"
+            located(f"fan_in and fan_out need a weight of two axes or more (out, in, ...), got shape {tuple(shape)}")
         )
     kernel = math.prod(shape[2:])
     return shape[1] * kernel, shape[0] * kernel
@@ -123,7 +132,7 @@ def _drawn(dtype: DType) -> Any:
 def _fill(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, value: Any) -> Array:
     given = np.asarray(value)
     if given.ndim and given.shape != shape:
-        raise ValueError(f"an array of shape {given.shape} cannot be the initial value of shape {shape}")
+        raise ValueError(located(f"an array of shape {given.shape} cannot be the initial value of shape {shape}"))
     return np.full(shape, given, dtype)
 
 
@@ -142,7 +151,7 @@ def _draw_scaled(
 
 def _draw_orthogonal(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, gain: float) -> Array:
     if len(shape) < 2:
-        raise ValueError(f"an orthogonal weight has two axes or more, got shape {shape}")
+        raise ValueError(located(f"an orthogonal weight has two axes or more, got shape {shape}"))
     rows, columns = shape[0], math.prod(shape[1:])
     flat = rng.standard_normal((max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(flat)
@@ -164,13 +173,15 @@ def _draw_truncated(
 
 def _draw_eye(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType) -> Array:
     if len(shape) != 2:
-        raise ValueError(f"eye is for matrices, got shape {shape}")
+        raise ValueError(located(f"eye is for matrices, got shape {shape}"))
     return np.eye(*shape, dtype=dtype)
 
 
 def _draw_dirac(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, groups: int) -> Array:
     if len(shape) not in (3, 4, 5) or shape[0] % groups:
-        raise ValueError(f"dirac is for kernels (out, in, ...) whose outputs {groups} divides, got shape {shape}")
+        raise ValueError(
+            located(f"dirac is for kernels (out, in, ...) whose outputs {groups} divides, got shape {shape}")
+        )
     array = np.zeros(shape, dtype)
     per_group = shape[0] // groups
     channels = np.arange(min(per_group, shape[1]))
@@ -182,7 +193,7 @@ def _draw_dirac(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, 
 
 def _draw_sparse(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, sparsity: float, std: float) -> Array:
     if len(shape) != 2:
-        raise ValueError(f"sparse is for matrices, got shape {shape}")
+        raise ValueError(located(f"sparse is for matrices, got shape {shape}"))
     array = _draw_normal(rng, shape, dtype, 0.0, std)
     zeros = rng.permuted(np.tile(np.arange(shape[0]), (shape[1], 1)), axis=1)[:, : math.ceil(sparsity * shape[0])]
     array[zeros, np.arange(shape[1])[:, None]] = 0
@@ -228,9 +239,10 @@ def dirac(groups: int = 1) -> Initializer:
     """Kernels (out, in, ...) of convolutions whose outputs are their inputs, as far as there are as many channels; in
     `groups` those of each group. Raises `ValueError` below 1.
     """
-    if groups < 1:
-        raise ValueError(f"dirac: groups is 1 or more, got {groups}")
-    return partial(_draw_dirac, groups=groups)
+    whole = as_whole(groups)
+    if whole is None or whole < 1:
+        raise ValueError(located(f"dirac: groups is a whole number of 1 or more, got {groups!r}"))
+    return partial(_draw_dirac, groups=whole)
 
 
 def sparse(sparsity: float, std: float = 0.01) -> Initializer:
@@ -238,8 +250,8 @@ def sparse(sparsity: float, std: float = 0.01) -> Initializer:
 
     Martens 2010, "Deep learning via Hessian-free optimization". Raises `ValueError` unless it is from 0 to 1.
     """
-    if not 0 <= sparsity <= 1:
-        raise ValueError(f"sparsity is from 0 to 1, got {sparsity}")
+    if not 0 <= _number("sparsity", sparsity) <= 1:
+        raise ValueError(located(f"sparsity is from 0 to 1, got {sparsity}"))
     return partial(_draw_sparse, sparsity=sparsity, std=std)
 
 
@@ -253,7 +265,7 @@ def orthogonal(gain: float = 1.0) -> Initializer:
 
 def _scaled(variance: float, mode: str, normal: bool) -> Initializer:
     if mode not in ("fan_in", "fan_out", "average"):
-        raise ValueError(f"mode is 'fan_in' or 'fan_out', not {mode!r}")
+        raise ValueError(located(f"mode is 'fan_in' or 'fan_out', not {mode!r}"))
     return partial(_draw_scaled, variance=variance, mode=mode, normal=normal)
 
 
@@ -282,12 +294,12 @@ def lecun_uniform() -> Initializer:
 
 def xavier_normal(gain: float = 1.0) -> Initializer:
     """Normal of variance gain² 2 / (fan_in + fan_out). Glorot and Bengio 2010."""
-    return _scaled(gain**2, "average", True)
+    return _scaled(_number("gain", gain) ** 2, "average", True)
 
 
 def xavier_uniform(gain: float = 1.0) -> Initializer:
     """Uniform of the variance of `xavier_normal`: in ±gain √(6 / (fan_in + fan_out))."""
-    return _scaled(gain**2, "average", False)
+    return _scaled(_number("gain", gain) ** 2, "average", False)
 
 
 def default_linear() -> Initializer:

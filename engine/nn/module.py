@@ -78,7 +78,9 @@ class Module(ModuleTree):
         elif name in self._modules and value is None:
             self._modules[name] = None
         elif name in self._modules:
-            raise TypeError(f"{type(self).__name__}.{name} is a module and cannot be assigned {type(value).__name__}")
+            raise TypeError(
+                located(f"{type(self).__name__}.{name} is a module and cannot be assigned {type(value).__name__}")
+            )
         elif name == "requires_grad":
             raise AttributeError(located(f"a module has no requires_grad; write module.requires_grad_({value!r})"))
         else:
@@ -87,7 +89,7 @@ class Module(ModuleTree):
 
     def _register(self, name: str, value: Any, kind: type) -> None:
         if not name or "." in name:
-            raise ValueError(f"a name in a module is not empty and has no dots, got {name!r}")
+            raise ValueError(located(f"a name in a module is not empty and has no dots, got {name!r}"))
         if not self._by_key and (name in _OWN_NAMES or hasattr(type(self), name)):
             raise TypeError(located(_hidden(type(self), name, kind)))
         settings_changed()
@@ -161,7 +163,7 @@ class Module(ModuleTree):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; a subclass says so."""
-        raise NotImplementedError(f"{type(self).__name__} defines no forward(self, ...)")
+        raise NotImplementedError(located(f"{type(self).__name__} defines no forward(self, ...)"))
 
     def register_forward_pre_hook(
         self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
@@ -273,7 +275,7 @@ class Module(ModuleTree):
             where = "where a program runs is said when it is compiled, target=; a model needs no .to(device)"
             raise TypeError(located(f"model.to takes a dtype, got {dtype!r}; {where}")) from error
         if not is_float(resolved):
-            raise TypeError(f"parameters are float32 or float64, not {resolved}")
+            raise TypeError(located(f"parameters are float32 or float64, not {resolved}"))
         for _, stored in self._once():
             if is_float(stored.dtype):
                 stored.cast(resolved)
@@ -288,8 +290,10 @@ class Module(ModuleTree):
                 for name, value in vars(kind).items():
                     if isinstance(value, (Module, Stored)):
                         raise TypeError(
-                            f"{kind.__name__}.{name} is a {type(value).__name__} of the class, which all its instances "
-                            f"share and no step would train; write self.{name} = ... in __init__"
+                            located(
+                                f"{kind.__name__}.{name} is a {type(value).__name__} of the class, which all its "
+                                f"instances share and no step would train; write self.{name} = ... in __init__"
+                            )
                         )
         check_registered(self)
 

@@ -41,7 +41,7 @@ class ModuleTree:
             yield path, module
             below = [(_joined(path, name), child) for name, child in module.named_children(once=False)]
             if path.count(".") > 500:
-                raise ValueError(f"the modules contain themselves: {path[:80]}...")
+                raise ValueError(located(f"the modules contain themselves: {path[:80]}..."))
             stack.extend(reversed(below))
 
     def named_children(self, once: bool = True) -> Iterator[tuple[str, Module]]:

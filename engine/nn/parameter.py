@@ -105,9 +105,11 @@ class Stored:
             else:
                 array = np.asarray(derived.function(generator, derived.source.initial(drawn, seed)))
         except ValueError as error:
-            raise ValueError(f"{self.what} {name}: {error}") from None
+            raise ValueError(located(f"{self.what} {name}: {error}")) from None
         if array.shape != self.shape:
-            raise ValueError(f"{self.what} {name}: its initializer gave shape {array.shape}, expected {self.shape}")
+            raise ValueError(
+                located(f"{self.what} {name}: its initializer gave shape {array.shape}, expected {self.shape}")
+            )
         return np.asarray(array, dtype=self.dtype, order="C")
 
     def __repr__(self) -> str:
@@ -170,7 +172,7 @@ def _initializer(given: init.Initializer) -> init.Initializer:
 def _generator(seed: int, name: str) -> np.random.Generator:
     whole = as_whole(seed)
     if whole is None or whole < 0:
-        raise ValueError(f"a seed is 0 or more, and whole, got {seed!r}")
+        raise ValueError(located(f"a seed is 0 or more, and whole, got {seed!r}"))
     digest = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([whole, digest])))
 
@@ -197,7 +199,7 @@ class Parameter(Stored):
                 advice = "make two parameters, of the real and the imaginary parts, and compute with re + 1j * im"
             else:
                 advice = "keep integers in a Buffer"
-            raise TypeError(f"a parameter is float32 or float64, got {self.dtype}; {advice}")
+            raise TypeError(located(f"a parameter is float32 or float64, got {self.dtype}; {advice}"))
 
     @property
     def requires_grad(self) -> bool:

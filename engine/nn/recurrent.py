@@ -69,7 +69,7 @@ _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {"tanh": F.tanh, "relu": F.relu}
 
 def _activation(nonlinearity: str) -> Callable[[Any], Any]:
     if nonlinearity not in _ACTIVATIONS:
-        raise ValueError(f"nonlinearity is 'tanh' or 'relu', got {nonlinearity!r}")
+        raise ValueError(located(f"nonlinearity is 'tanh' or 'relu', got {nonlinearity!r}"))
     return _ACTIVATIONS[nonlinearity]
 
 
@@ -112,11 +112,11 @@ class RNNBase(Module):
             raise ValueError(located(f"mode is one of {', '.join(_GATES)}, got {mode!r}"))
         if min(input_size, hidden_size, num_layers) < 1:
             sizes = f"input_size {input_size}, hidden_size {hidden_size}, num_layers {num_layers}"
-            raise ValueError(f"sizes and the number of layers are 1 or more, got {sizes}")
+            raise ValueError(located(f"sizes and the number of layers are 1 or more, got {sizes}"))
         if not 0 <= proj_size < hidden_size:
-            raise ValueError(f"proj_size is from 0 to hidden_size - 1 = {hidden_size - 1}, got {proj_size}")
+            raise ValueError(located(f"proj_size is from 0 to hidden_size - 1 = {hidden_size - 1}, got {proj_size}"))
         if not 0 <= dropout <= 1:
-            raise ValueError(f"the probability of dropout is from 0 to 1, got {dropout}")
+            raise ValueError(located(f"the probability of dropout is from 0 to 1, got {dropout}"))
         self.mode = mode
         self.input_size = input_size
         self.hidden_size = hidden_size
@@ -384,7 +384,7 @@ class RNNCellBase(Module):
         self, input_size: int, hidden_size: int, bias: bool, num_chunks: int, dtype: npt.DTypeLike = "float32"
     ) -> None:
         if min(input_size, hidden_size) < 1:
-            raise ValueError(f"sizes are 1 or more, got input_size {input_size}, hidden_size {hidden_size}")
+            raise ValueError(located(f"sizes are 1 or more, got input_size {input_size}, hidden_size {hidden_size}"))
         self.input_size = input_size
         self.hidden_size = hidden_size
         draw = init.uniform(-1 / math.sqrt(hidden_size), 1 / math.sqrt(hidden_size))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from ..tracing.errors import located
 from .parameter import Stored
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def check_registered(model: Module) -> None:
         kept.append(value)
         hidden = _hidden(value, modules, stored)
         if hidden:
-            raise TypeError(f"{path} {hidden}")
+            raise TypeError(located(f"{path} {hidden}"))
         pending.extend((f"{path}{name}", part) for name, part in _parts(value))
 
 

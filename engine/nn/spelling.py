@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from ..tracing.errors import UnsupportedError, located
 from ..tracing.keywords import TELLS, unknown_keyword
+from ..tracing.unfit_arguments import UNFIT, retold
 from .in_place import written_in_place
 
 P = ParamSpec("P")
@@ -66,7 +67,13 @@ def torch_arguments(function: Callable[P, R]) -> Callable[P, R]:
             _check_default(_name_of(function), name, args[place] if place < len(args) else kwargs.get(name))
         if "dtype" in kwargs and kwargs["dtype"] is None:
             del kwargs["dtype"]  # torch's default, and NumPy's float64
-        result = function(*args, **kwargs)
+        try:
+            result = function(*args, **kwargs)
+        except UNFIT as error:
+            told = retold(function, args, kwargs, error) if function.__name__ == "__init__" else error
+            if told is error:
+                raise
+            raise told from None
         if in_place is not None and (args[in_place] if in_place < len(args) else kwargs.get("inplace")):
             given = args[0] if args else kwargs["input"]
             if function.__name__ != "__init__":

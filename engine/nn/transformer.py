@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...ir import Array
+from ..tracing.errors import located
 from . import functional as F
 from . import init
 from .attention import MultiheadAttention
@@ -23,7 +24,7 @@ _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {"relu": F.relu, "gelu": F.gelu}
 
 def _activation(given: str | Callable[[Any], Any]) -> Callable[[Any], Any]:
     if not callable(given) and given not in _ACTIVATIONS:
-        raise ValueError(f"activation is 'relu', 'gelu' or a function, got {given!r}")
+        raise ValueError(located(f"activation is 'relu', 'gelu' or a function, got {given!r}"))
     return given if callable(given) else _ACTIVATIONS[given]
 
 
@@ -197,7 +198,7 @@ class TransformerDecoder(Module):
 
 def _copies(layer: Module, count: int) -> ModuleList:
     if count < 0:
-        raise ValueError(f"num_layers is 0 or more, got {count}")
+        raise ValueError(located(f"num_layers is 0 or more, got {count}"))
     layer = checked_module(layer)
     return ModuleList([copy.deepcopy(layer) for _ in range(count)])
 

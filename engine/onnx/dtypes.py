@@ -6,6 +6,7 @@ import numpy as np
 
 from ...ir import DTYPES, DType
 from ...ir.types import BFLOAT16
+from ..tracing.errors import located
 from .errors import OnnxError
 
 # onnx.TensorProto.DataType, whose numbers are the format's and never change.
@@ -51,7 +52,9 @@ def dtype_of(number: int, what: str) -> DType:
     name = dtype_name(number)
     if name not in _DTYPES:
         instead = "; convert the model to float32 or bfloat16" if name == "float16" else ""
-        raise OnnxError(f"{what} is of {name}, which is not supported; there are {', '.join(_DTYPES)}{instead}")
+        raise OnnxError(
+            located(f"{what} is of {name}, which is not supported; there are {', '.join(_DTYPES)}{instead}")
+        )
     return _DTYPES[name]
 
 

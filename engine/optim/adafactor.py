@@ -11,6 +11,7 @@ import numpy as np
 
 from ...ir import ArrayType, DType, finfo
 from .. import array_api as xp
+from ..tracing.errors import located
 from ..tracing.numbers import as_real
 from .moments import lerp
 from .optimizer import NOT_NEGATIVE, Optimizer, Scalars, StateSpec, Within
@@ -42,7 +43,7 @@ class Adafactor(Optimizer):
         given = tuple(eps) if isinstance(eps, (tuple, list, np.ndarray)) and np.shape(eps) == (2,) else (None, None)
         small, least = (0.0 if given[0] is None else as_real(given[0])), as_real(given[1])
         if small is None or small not in NOT_NEGATIVE or least is None or least not in NOT_NEGATIVE:
-            raise ValueError(f"Adafactor: eps are two numbers of 0 or more, or None and one, got {self.eps!r}")
+            raise ValueError(located(f"Adafactor: eps are two numbers of 0 or more, or None and one, got {self.eps!r}"))
         object.__setattr__(self, "eps", (None if given[0] is None else small, least))
 
     def init_parameter(self, type: ArrayType) -> dict[str, StateSpec]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...ir import ArrayType
 from .. import array_api as xp
+from ..tracing.errors import located
 from ..tracing.numbers import as_whole
 from .adam import Adam
 from .optimizer import Scalars, StateSpec
@@ -43,7 +44,9 @@ class Adam8bit(Adam):
         for name, least in (("block_size", 1), ("min_8bit_size", 0)):
             value = as_whole(getattr(self, name))
             if value is None or value < least:
-                raise ValueError(f"Adam8bit: {name} is a whole number of {least} or more, got {getattr(self, name)!r}")
+                raise ValueError(
+                    located(f"Adam8bit: {name} is a whole number of {least} or more, got {getattr(self, name)!r}")
+                )
             object.__setattr__(self, name, value)
 
     def init_parameter(self, type: ArrayType) -> dict[str, StateSpec]:

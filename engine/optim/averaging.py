@@ -182,7 +182,9 @@ class SWA(Averaging):
         for name, least in (("start", 0), ("every", 1)):
             value = as_whole(getattr(self, name))
             if value is None or value < least:
-                raise ValueError(f"SWA: {name} is a whole number of {least} or more, got {getattr(self, name)!r}")
+                raise ValueError(
+                    located(f"SWA: {name} is a whole number of {least} or more, got {getattr(self, name)!r}")
+                )
             object.__setattr__(self, name, value)
 
     def is_due(self, step: Any) -> Any:

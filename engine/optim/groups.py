@@ -38,7 +38,7 @@ def ndim(*counts: int) -> NDim:
     """A key of `groups`: the parameters of so many axes, `ndim(0, 1)` for biases and the weights of norms."""
     whole = [as_whole(count) for count in counts]
     if not counts or any(count is None or count < 0 for count in whole):
-        raise ValueError(f"ndim takes numbers of axes, such as ndim(0, 1), got {', '.join(map(repr, counts))}")
+        raise ValueError(located(f"ndim takes numbers of axes, such as ndim(0, 1), got {', '.join(map(repr, counts))}"))
     return NDim(tuple(count for count in whole if count is not None))
 
 

@@ -86,12 +86,14 @@ class KFAC(Optimizer):
         )
         if self.momentum_schedule is not None:
             raise ValueError(
-                "KFAC: a schedule that cycles the momentum is for other optimizers; write cycle_momentum=False"
+                located("KFAC: a schedule that cycles the momentum is for other optimizers; write cycle_momentum=False")
             )
         self.check_choice("fisher", "output", "empirical")
         every = as_whole(self.update_every)
         if every is None or every < 1:
-            raise ValueError(f"KFAC: update_every is a whole number of steps, 1 or more, got {self.update_every!r}")
+            raise ValueError(
+                located(f"KFAC: update_every is a whole number of steps, 1 or more, got {self.update_every!r}")
+            )
         object.__setattr__(self, "update_every", every)
 
     def resolved(

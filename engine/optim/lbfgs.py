@@ -73,7 +73,7 @@ class LBFGS(Optimizer):
             if value is None and name == "max_eval":
                 continue
             if whole is None or whole < least:
-                raise ValueError(f"LBFGS: {name} is a whole number of {least} or more, got {value!r}")
+                raise ValueError(located(f"LBFGS: {name} is a whole number of {least} or more, got {value!r}"))
             object.__setattr__(self, name, whole)
 
     @property

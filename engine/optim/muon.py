@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from ...ir import ArrayType, DType
 from .. import array_api as xp
+from ..tracing.errors import located
 from ..tracing.numbers import as_whole
 from .moments import lerp
 from .optimizer import NOT_NEGATIVE, Optimizer, Scalars, StateSpec, Within
@@ -45,16 +46,18 @@ class Muon(Optimizer):
         )
         steps = as_whole(self.ns_steps)
         if steps is None or not 0 <= steps < 100:
-            raise ValueError(f"Muon: ns_steps is a whole number from 0 to 99, got {self.ns_steps!r}")
+            raise ValueError(located(f"Muon: ns_steps is a whole number from 0 to 99, got {self.ns_steps!r}"))
         object.__setattr__(self, "ns_steps", steps)
         self.check_choice("adjust_lr_fn", None, "original", "match_rms_adamw")
 
     def init_parameter(self, type: ArrayType) -> dict[str, StateSpec]:
         if len(type.shape) != 2:
             raise ValueError(
-                f"Muon is for matrices, this parameter has shape {type.shape}; freeze it (requires_grad = False), or "
-                "train it with another optimizer: gl.optim.groups({gl.optim.ndim(2): gl.optim.Muon(0.02)}, "
-                "default=gl.optim.AdamW(1e-3))"
+                located(
+                    f"Muon is for matrices, this parameter has shape {type.shape}; freeze it (requires_grad = False), "
+                    "or train it with another optimizer: gl.optim.groups({gl.optim.ndim(2): gl.optim.Muon(0.02)}, "
+                    "default=gl.optim.AdamW(1e-3))"
+                )
             )
         return {"momentum_buffer": StateSpec(type)}
 

@@ -11,6 +11,7 @@ import numpy as np
 from ...ir import ArrayType
 from .. import array_api as xp
 from ..nn.taps import Tapped
+from ..tracing.errors import located
 from ..tracing.hoisted import hoisted
 from ..tracing.numbers import as_whole
 from ..tracing.while_loop import while_loop
@@ -58,7 +59,9 @@ class NaturalGradient(Optimizer):
         )
         count = as_whole(self.iterations)
         if count is None or count < 1:
-            raise ValueError(f"NaturalGradient: iterations is a whole number of 1 or more, got {self.iterations!r}")
+            raise ValueError(
+                located(f"NaturalGradient: iterations is a whole number of 1 or more, got {self.iterations!r}")
+            )
         object.__setattr__(self, "iterations", count)
 
     @property

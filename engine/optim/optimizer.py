@@ -127,7 +127,7 @@ class Optimizer:
         raise NotImplementedError(self._lacks("update_parameter"))
 
     def _lacks(self, method: str) -> str:
-        return (
+        return located(
             f"{type(self).__name__} has no {method}: a rule for one parameter defines init_parameter and "
             "update_parameter, one for all of them init_all and update_all"
         )
@@ -249,7 +249,9 @@ class Optimizer:
         there = [field.name for field in fields(self) if field.init]
         for name in options:
             if name not in there:
-                raise TypeError(f"{type(self).__name__} has no argument {name!r}; there are {', '.join(there)}")
+                raise TypeError(
+                    located(f"{type(self).__name__} has no argument {name!r}; there are {', '.join(there)}")
+                )
         return replace(self, **options) if options else self
 
     def settings(self) -> dict[str, Any]:
@@ -314,17 +316,20 @@ class Optimizer:
         kind = type(self).__name__
         if not callable(self.lr):
             if as_rate(self.lr) is None:
-                raise ValueError(f"{kind}: lr is a number of 0 or more or a schedule, got {self.lr!r}")
+                raise ValueError(located(f"{kind}: lr is a number of 0 or more or a schedule, got {self.lr!r}"))
             object.__setattr__(self, "lr", as_real(self.lr))
         self.check_numbers(**limits)
         there = {field.name: field for field in fields(self)}
         for name, field in there.items():
             value = getattr(self, name)
             if field.type == "bool" and not isinstance(value, (bool, np.bool_)):
-                raise ValueError(f"{kind}: {name} is True or False, got {value!r}")
+                raise ValueError(located(f"{kind}: {name} is True or False, got {value!r}"))
         if self.momentum_schedule is not None and not {"momentum", "betas"} & there.keys():
             raise ValueError(
-                f"{kind} has no momentum that {type(self.lr).__name__} could cycle; write cycle_momentum=False there"
+                located(
+                    f"{kind} has no momentum that {type(self.lr).__name__} could cycle; write cycle_momentum=False "
+                    "there"
+                )
             )
 
     def check_numbers(self, **limits: Within) -> None:
@@ -333,7 +338,7 @@ class Optimizer:
             given = getattr(self, name)
             numbers = [as_real(value) for value in (given if isinstance(given, tuple) else (given,))]
             if any(value is None or value not in within for value in numbers):
-                raise ValueError(f"{type(self).__name__}: {name} is {within}, got {given!r}")
+                raise ValueError(located(f"{type(self).__name__}: {name} is {within}, got {given!r}"))
             object.__setattr__(self, name, tuple(numbers) if isinstance(given, tuple) else numbers[0])
 
     def check_tuple(self, name: str, count: int) -> None:
@@ -341,7 +346,7 @@ class Optimizer:
         given = getattr(self, name)
         if np.ndim(given) != 1 or len(given) != count:
             many = {2: "two", 3: "three"}[count]
-            raise ValueError(f"{type(self).__name__}: {name} are {many} numbers, got {given!r}")
+            raise ValueError(located(f"{type(self).__name__}: {name} are {many} numbers, got {given!r}"))
         object.__setattr__(self, name, tuple(given))
 
     def check_choice(self, name: str, *choices: Any) -> None:
@@ -349,7 +354,7 @@ class Optimizer:
         given = getattr(self, name)
         if not isinstance(given, (str, type(None))) or given not in choices:
             listed = " or ".join(map(repr, choices))
-            raise ValueError(f"{type(self).__name__}: {name} is {listed}, got {given!r}")
+            raise ValueError(located(f"{type(self).__name__}: {name} is {listed}, got {given!r}"))
 
 
 def _is_of_a_model(value: Any) -> bool:

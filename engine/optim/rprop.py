@@ -8,6 +8,7 @@ from typing import Any
 
 from ...ir import ArrayType, DType
 from .. import array_api as xp
+from ..tracing.errors import located
 from .optimizer import NOT_NEGATIVE, Optimizer, Scalars, StateSpec
 from .schedules import Schedule
 
@@ -32,9 +33,9 @@ class Rprop(Optimizer):
         self.check_tuple("step_sizes", 2)
         self.check(etas=NOT_NEGATIVE, step_sizes=NOT_NEGATIVE)
         if not 0 < self.etas[0] < 1 < self.etas[1]:
-            raise ValueError(f"Rprop: etas are one between 0 and 1 and one above 1, got {self.etas!r}")
+            raise ValueError(located(f"Rprop: etas are one between 0 and 1 and one above 1, got {self.etas!r}"))
         if self.step_sizes[0] > self.step_sizes[1]:
-            raise ValueError(f"Rprop: step_sizes are the least and the largest, got {self.step_sizes!r}")
+            raise ValueError(located(f"Rprop: step_sizes are the least and the largest, got {self.step_sizes!r}"))
 
     def init_parameter(self, type: ArrayType) -> dict[str, StateSpec]:
         return {"prev": StateSpec(type), "step_size": StateSpec(type)}

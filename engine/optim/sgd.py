@@ -9,6 +9,7 @@ from typing import Any
 
 from ...ir import ArrayType, DType
 from .. import array_api as xp
+from ..tracing.errors import located
 from .moments import penalized
 from .optimizer import NOT_NEGATIVE, Optimizer, Scalars, StateSpec, Within
 from .schedules import Schedule
@@ -33,7 +34,7 @@ class SGD(Optimizer):
     def __post_init__(self) -> None:
         self.check(momentum=NOT_NEGATIVE, weight_decay=NOT_NEGATIVE, dampening=Within(-math.inf))
         if self.nesterov and (not self._has_momentum or self.dampening != 0):
-            raise ValueError("SGD: nesterov needs a momentum above 0 and no dampening")
+            raise ValueError(located("SGD: nesterov needs a momentum above 0 and no dampening"))
 
     @property
     def keeps_unread_rows(self) -> bool:

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from ...ir.printable import brief
+from ..tracing.errors import located
 
 _LONGEST = 200
 
@@ -101,7 +102,7 @@ def check_agreement(values: Sequence[Hashable], what: str) -> None:
     those = [rank for rank, value in enumerate(values) if value != common]
     first = those[0]
     message = f"{in_words(those)} another {what} than {in_words(_rest(values, those), with_verb=False)}"
-    raise RanksError(f"{message}: {brief(str(values[first]), _LONGEST)}, not {brief(str(common), _LONGEST)}")
+    raise RanksError(located(f"{message}: {brief(str(values[first]), _LONGEST)}, not {brief(str(common), _LONGEST)}"))
 
 
 def _rest(values: Sequence[Hashable], those: Sequence[int]) -> list[int]:

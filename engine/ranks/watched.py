@@ -19,7 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
-from ..tracing.errors import shown_file
+from ...ir.users_line import shown_file
+from ..tracing.errors import located
 from .ranks import Ranks, is_of_all
 
 _PROGRAM = Path(__file__).with_name("watcher.py")
@@ -53,7 +54,7 @@ class Watched:
                 failed = f"{host} cannot connect with rank 0, on {hosts[0]}: {error}; is there a firewall?"
         failed = next(filter(None, ranks.gather(failed)), "")
         if failed or connection is None:
-            raise RuntimeError(failed)
+            raise RuntimeError(located(failed))
         self._connection, self._host = connection, host
         self._lock = threading.Lock()
         self._what, self._since, self._count = "", 0.0, 0

@@ -15,6 +15,7 @@ from ...ir.printable import printable
 from ...passes.memory.plan import Plan
 from ...passes.target import Target
 from ...passes.verify.plan import check_plan
+from ..tracing.errors import located
 from .wording import numbers_out
 
 if TYPE_CHECKING:
@@ -328,7 +329,7 @@ class MemoryReport:
         from .check import check_report
 
         if self.plan is None:
-            raise ValueError("a report that was read from JSON has no plan to replay; plan the step again")
+            raise ValueError(located("a report that was read from JSON has no plan to replay; plan the step again"))
         check_plan(self.plan, self.prepared)
         check_report(self, self.plan)
 
@@ -362,9 +363,9 @@ class MemoryReport:
         try:
             whole = json.loads(text)
             if not isinstance(whole, dict):
-                raise ValueError(f"it is a {type(whole).__name__}, expected an object")
+                raise ValueError(located(f"it is a {type(whole).__name__}, expected an object"))
             if whole["schema"] != SCHEMA:
-                raise ValueError(f"its schema is {_shown(whole['schema'])}, expected {SCHEMA!r}")
+                raise ValueError(located(f"its schema is {_shown(whole['schema'])}, expected {SCHEMA!r}"))
             figures = _read(whole, MemoryReport, _FIGURES)
             lists: dict[str, Any] = {
                 name: tuple(item(**_read(entry, item, [f.name for f in fields(item)])) for entry in whole[name])
@@ -377,10 +378,10 @@ class MemoryReport:
             report = MemoryReport(**figures, **lists, plan=None, target=target)
             report._check_numbers()
         except RecursionError:
-            raise ValueError("this is no memory report: lists are too deep within one another") from None
+            raise ValueError(located("this is no memory report: lists are too deep within one another")) from None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-            raise ValueError(f"this is no memory report: {what}") from error
+            raise ValueError(located(f"this is no memory report: {what}")) from error
         return report
 
     def _check_numbers(self) -> None:
@@ -397,35 +398,37 @@ class MemoryReport:
         ):
             wrong = [number for number in numbers if not 0 <= number < end]
             if wrong:
-                raise ValueError(f"it has no {what} {wrong[0]}")
+                raise ValueError(located(f"it has no {what} {wrong[0]}"))
         for i, unit in enumerate(self.units):
             loop = None if unit.loop is None else self._loop(unit.loop)
             # What a unit reads, and the loop that it is in, stand before it: nothing goes round in a circle.
             before = [*unit.reads, *([] if loop is None or loop.unit is None else [loop.unit])]
             if any(not 0 <= number < i for number in before):
-                raise ValueError(f"its unit {i} comes after none of the units {_shown(before)}")
+                raise ValueError(located(f"its unit {i} comes after none of the units {_shown(before)}"))
         # Each phase runs something, so that a few letters cannot claim a table of billions of them.
         if self.phases > len(self.units):
-            raise ValueError(f"it has {_shown(self.phases)} phases, more than units that run in them")
+            raise ValueError(located(f"it has {_shown(self.phases)} phases, more than units that run in them"))
         own = [self], [self.target] if self.target else []
         for items in (*own, self.held, self.units, self.loops, self.values, self.transfers):
             for item in items:
                 for f in fields(item):
                     number = getattr(item, f.name)
                     if isinstance(number, (int, float)) and not 0 <= number <= _MOST:
-                        raise ValueError(f"its {f.name} is {_shown(number)}, expected 0 to {_MOST}")
+                        raise ValueError(located(f"its {f.name} is {_shown(number)}, expected 0 to {_MOST}"))
         if self.budget_bytes == 0:
-            raise ValueError("its budget is 0 bytes, within which there is no step")
+            raise ValueError(located("its budget is 0 bytes, within which there is no step"))
         for loop in self.loops:
             if not loop.first < loop.end <= self.phases:
-                raise ValueError(f"it has no phases {loop.first} to {loop.end} of a loop")
+                raise ValueError(located(f"it has no phases {loop.first} to {loop.end} of a loop"))
         for value in self.values:
             if value.kind not in KINDS:
-                raise ValueError(f"it has a value of the kind {_shown(value.kind)}, expected one of {', '.join(KINDS)}")
+                raise ValueError(
+                    located(f"it has a value of the kind {_shown(value.kind)}, expected one of {', '.join(KINDS)}")
+                )
 
     def _loop(self, number: int) -> LoopReport:
         if not 0 <= number < len(self.loops):
-            raise ValueError(f"it has no loop {number}")
+            raise ValueError(located(f"it has no loop {number}"))
         return self.loops[number]
 
     def to_html(self, path: str | os.PathLike[str], title: str = "", curve: Sequence[Mapping[str, Any]] = ()) -> None:
@@ -503,6 +506,6 @@ def _read(entry: Mapping[str, Any], item: type[Any], names: Iterable[str]) -> di
         else:
             fits = isinstance(value, _JSON_TYPES[expected]) and (expected == "bool" or not isinstance(value, bool))
         if not fits:
-            raise ValueError(f"its {name} is {_shown(value)}, expected {expected}")
+            raise ValueError(located(f"its {name} is {_shown(value)}, expected {expected}"))
         read[name] = value
     return read

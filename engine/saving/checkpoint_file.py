@@ -12,6 +12,7 @@ import numpy as np
 
 from ...ir import DTYPES, Array, ArrayType, as_dtype, is_float, is_half
 from ...ir.printable import brief
+from ..tracing.errors import located
 from .replace_file import check_replaceable, replacing
 from .safetensors_format import FormatError, SafetensorsReader, StoredArray, write_safetensors
 from .sharded_file import ShardedReader, index_in_place_of, remove_index
@@ -46,7 +47,7 @@ def save_arrays(
     except (OSError, FormatError) as error:
         where = os.fsdecode(path)
         kept = f"; the checkpoint that was there before is untouched, {_size(where)}" if os.path.isfile(where) else ""
-        raise CheckpointError(f"could not save {where}: {reason_in_words(error)}{kept}") from error
+        raise CheckpointError(located(f"could not save {where}: {reason_in_words(error)}{kept}")) from error
 
 
 def reason_in_words(error: OSError | FormatError) -> str:
@@ -58,14 +59,14 @@ def savable(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> tuple[d
     """Arrays and metadata as a file can hold them. Raises `CheckpointError`, `TypeError`."""
     for name, text in metadata.items():
         if not isinstance(name, str) or not isinstance(text, str):
-            raise TypeError(f"the metadata of a checkpoint are texts by names, got {name!r}: {text!r}")
+            raise TypeError(located(f"the metadata of a checkpoint are texts by names, got {name!r}: {text!r}"))
     tensors: dict[str, Array] = {}
     for name, given in arrays.items():
         try:
             array = np.asarray(given)
             tensors[name] = np.asarray(array, array.dtype if is_half(array.dtype) else as_dtype(array.dtype))
         except TypeError as error:
-            raise CheckpointError(f"cannot save {name}: {error}") from None
+            raise CheckpointError(located(f"cannot save {name}: {error}")) from None
     return tensors, dict(metadata)
 
 
@@ -74,7 +75,7 @@ def check_savable(path: str | os.PathLike[str], nbytes: int = 0) -> None:
     try:
         check_replaceable(path, nbytes)
     except OSError as error:
-        raise CheckpointError(f"cannot write {os.fsdecode(path)}: {error.strerror}") from error
+        raise CheckpointError(located(f"cannot write {os.fsdecode(path)}: {error.strerror}")) from error
 
 
 def _size(path: str | Path) -> str:
@@ -133,7 +134,9 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Iterator[CheckpointReader]:
             place = where if index is None else index
             if not os.path.isfile(place):
                 there = "it is no regular file" if os.path.exists(where) else "there is no such file"
-                raise CheckpointError(f"cannot load {where}: {'it is a folder' if os.path.isdir(where) else there}")
+                raise CheckpointError(
+                    located(f"cannot load {where}: {'it is a folder' if os.path.isdir(where) else there}")
+                )
             if index is None:
                 reader = SafetensorsReader(stack.enter_context(open(where, "rb", buffering=0)))
             else:
@@ -141,8 +144,10 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Iterator[CheckpointReader]:
         if reader.foreign:
             listed = _list([f"{name} ({dtype})" for name, dtype in reader.foreign.items()])
             raise CheckpointError(
-                f"cannot load {where}: these are of dtypes other than {_supported()}: {listed}; "
-                "convert them where the file was made, for example with tensor.float()"
+                located(
+                    f"cannot load {where}: these are of dtypes other than {_supported()}: {listed}; "
+                    "convert them where the file was made, for example with tensor.float()"
+                )
             )
         yield CheckpointReader(path, reader)
 
@@ -153,17 +158,19 @@ def _readable(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CheckpointError(f"cannot load {os.fsdecode(path)}: {error.strerror or error}") from error
+        raise CheckpointError(located(f"cannot load {os.fsdecode(path)}: {error.strerror or error}")) from error
     except FormatError as error:
         where = os.fsdecode(path)
         size = f" ({_size(where)})" if os.path.isfile(where) else ""
         if _is_of_torch(where):
             raise CheckpointError(
-                f"cannot load {where}{size}: it is a file of torch.save, not a safetensors file; write "
-                f"step.set_parameters(torch.load({where!r}, weights_only=True)), or save it by safetensors.torch"
+                located(
+                    f"cannot load {where}{size}: it is a file of torch.save, not a safetensors file; write "
+                    f"step.set_parameters(torch.load({where!r}, weights_only=True)), or save it by safetensors.torch"
+                )
             ) from error
         raise CheckpointError(
-            f"cannot load {where}{size}: it is cut off, damaged or no safetensors file: {error}"
+            located(f"cannot load {where}{size}: it is cut off, damaged or no safetensors file: {error}")
         ) from error
 
 
@@ -263,7 +270,7 @@ def check_names(
     if unknown:
         lines.append(f"not in the model: {_list(unknown)}")
     if lines:
-        raise CheckpointError(f"{source} do not fit the model\n  " + "\n  ".join(lines))
+        raise CheckpointError("\n  ".join([located(f"{source} do not fit the model"), *lines]))
     return {name: result[name] for name in expected if name in result}
 
 

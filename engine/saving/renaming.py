@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from ...ir.near_names import nearest_names
 from ...ir.printable import brief
+from ..tracing.errors import located
 from .checkpoint_file import CheckpointError
 
 Rename = Mapping[str, str | None] | Callable[[str], str | None]
@@ -24,7 +25,7 @@ def renamed(names: Sequence[str], rename: Rename, source: str) -> dict[str, str]
     """
     if not callable(rename) and not isinstance(cast(Any, rename), Mapping):
         what = "rename is a dict of names, in which * is any text, or a function of a name"
-        raise TypeError(f"{what}, got {type(rename).__name__}")
+        raise TypeError(located(f"{what}, got {type(rename).__name__}"))
     change = rename if callable(rename) else _by_rules(names, rename, source)
     came_as: dict[str, str] = {}
     for name in names:
@@ -32,10 +33,10 @@ def renamed(names: Sequence[str], rename: Rename, source: str) -> dict[str, str]
         if new is None:
             continue
         if not isinstance(cast(Any, new), str):
-            raise TypeError(f"rename gives a name, or None to leave {name} out; it gave {new!r}")
+            raise TypeError(located(f"rename gives a name, or None to leave {name} out; it gave {new!r}"))
         if new in came_as:
             both = f"{brief(came_as[new])} and {brief(name)}"
-            raise CheckpointError(f"rename makes {both}, of {source}, both {brief(new)}")
+            raise CheckpointError(located(f"rename makes {both}, of {source}, both {brief(new)}"))
         came_as[new] = name
     return came_as
 
@@ -47,7 +48,7 @@ class _Rule:
 
     def __post_init__(self) -> None:
         if self.new is not None and self.new.count("*") > self.pattern.count("*"):
-            raise ValueError(f"rename: {self.new!r} has more * than {self.pattern!r}")
+            raise ValueError(located(f"rename: {self.new!r} has more * than {self.pattern!r}"))
 
     def fits(self, name: str) -> re.Match[str] | None:
         """How it fits a name, if it does."""
@@ -66,7 +67,9 @@ def _by_rules(names: Sequence[str], patterns: Mapping[str, str | None], source: 
     for rule in rules:
         if not any(rule.fits(name) for name in names):
             near = nearest_names(rule.pattern, names, 3)
-            raise ValueError(f"rename: {rule.pattern!r} fits none of {source}; there are {', '.join(map(brief, near))}")
+            raise ValueError(
+                located(f"rename: {rule.pattern!r} fits none of {source}; there are {', '.join(map(brief, near))}")
+            )
 
     def change(name: str) -> str | None:
         for rule in rules:

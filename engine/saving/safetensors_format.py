@@ -22,6 +22,7 @@ import numpy as np
 
 from ...ir import BFLOAT16, FLOAT16, Array, ArrayType, DType, as_dtype, is_float, is_half
 from ...ir.printable import brief
+from ..tracing.errors import located
 
 DTYPES = {
     "F32": "float32",
@@ -202,7 +203,9 @@ class SafetensorsReader:
 def _name_of(name: str, dtype: DType) -> str:
     """A dtype in the words of the format. Raises `TypeError` for one that it has no word for."""
     if dtype not in _NAMES:
-        raise TypeError(f"{name} is {dtype}, which safetensors files do not hold; keep its real and imaginary parts")
+        raise TypeError(
+            located(f"{name} is {dtype}, which safetensors files do not hold; keep its real and imaginary parts")
+        )
     return _NAMES[dtype]
 
 

@@ -131,8 +131,10 @@ def call_loss(loss_fn: Callable[[Any, Any], Any], model: Module, batch: Any, bin
         if taken is None:
             raise
         raise TypeError(
-            f"loss_fn is {_shown(loss_fn)}; it is called with (model, batch), {taken}, and failed before it called the "
-            f"model ({type(error).__name__}: {error}): {_WRITE_LOSS}"
+            located(
+                f"loss_fn is {_shown(loss_fn)}; it is called with (model, batch), {taken}, and failed before it called "
+                f"the model ({type(error).__name__}: {error}): {_WRITE_LOSS}"
+            )
         ) from error
 
 

@@ -10,6 +10,7 @@ import optree
 
 from ...ir import Array, ArrayType
 from ..report.wording import listed
+from ..tracing.errors import located
 from ..tracing.trace import path_name
 
 
@@ -35,7 +36,7 @@ class BatchType:
         # Among what is no array there may be containers.
         if leaves is None or set(map(type, leaves)) != {np.ndarray}:
             if optree.tree_structure(batch) != self._tree:
-                raise TypeError(_other_structure(self._types, self._tree, batch))
+                raise TypeError(located(_other_structure(self._types, self._tree, batch)))
             return optree.tree_leaves(batch)
         return leaves
 
@@ -60,7 +61,7 @@ class BatchType:
                 got = f"{array.dtype} of shape {array.shape}"
                 fix = f"; write {name}.astype('{wanted.dtype}')" if array.dtype != wanted.dtype else ""
                 raise TypeError(
-                    f"{name} is {got}, the step was compiled for {wanted.dtype} of shape {wanted.shape}{fix}"
+                    located(f"{name} is {got}, the step was compiled for {wanted.dtype} of shape {wanted.shape}{fix}")
                 )
         like = [0.0 if is_float else ArrayType(a.shape, a.dtype) for a, is_float in zip(arrays, self._floats)]
         return optree.tree_unflatten(self._tree, like)

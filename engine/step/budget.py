@@ -40,9 +40,7 @@ def allowing(budget: Budget, allow: str | None) -> Budget:
         raise ValueError(located(f"{what}, got {allow!r}"))
     if budget.nbytes is None and budget.share is None:
         raise ValueError(
-            located(
-                f'allow="{half}" is for a budget; write memory= too, or precision=dict(kept="{half}") without one'
-            )
+            located(f'allow="{half}" is for a budget; write memory= too, or precision=dict(kept="{half}") without one')
         )
     return replace(budget, rounding=half)
 
@@ -62,4 +60,4 @@ def budget_of(memory: float | str | None) -> Budget:
     nbytes = as_whole(memory)
     if nbytes is not None and nbytes > 0:
         return Budget(nbytes)
-    raise ValueError(f"memory is a number of bytes or text such as '200MB', '1.5GiB' or '50%', got {memory!r}")
+    raise ValueError(located(f"memory is a number of bytes or text such as '200MB', '1.5GiB' or '50%', got {memory!r}"))

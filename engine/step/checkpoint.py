@@ -17,6 +17,7 @@ from ..ranks import Ranks
 from ..saving.checkpoint_file import CheckpointError, CheckpointReader, check_names, open_checkpoint, save_arrays
 from ..saving.renaming import Rename, renamed
 from ..saving.save_together import save_together
+from ..tracing.errors import located
 from .learning_rate import LearningRates
 from .live_arrays import LiveArrays, types_of
 from .loss_scaling import SCALING
@@ -113,7 +114,9 @@ class Content:
         if state:
             if saved_by is not None and saved_by != kind:
                 what = f"{source} come from {brief(saved_by, _LONGEST)}, the step's optimizer is {kind}"
-                raise CheckpointError(f"{what}; write step.load(path, weights_only=True) to begin with fresh state")
+                raise CheckpointError(
+                    located(f"{what}; write step.load(path, weights_only=True) to begin with fresh state")
+                )
             # A run may go on with another scale of its loss, or without one.
             state = {name: a for name, a in state.items() if name in self.state or name not in SCALING}
             own = {name: array for name, array in self.state.items() if name not in self.masters.state_names}

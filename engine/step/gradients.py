@@ -23,7 +23,7 @@ from ..tracing.batch_parts import in_parts
 from ..tracing.debug import Prints, printed_values, show
 from ..tracing.frozen_draws import warn_of_draws
 from ..tracing.precisions import stored_dtype
-from ..tracing.tracer import Trace, Tracer
+from ..tracing.tracer import Trace, Tracer, located
 from .buckets import Bucket, Buckets
 from .data_parallel import DataParallel, PartSums, check_same_program
 from .leaves import flattened, leaf_input, leaf_type
@@ -177,8 +177,10 @@ class Gradients:
         if choice is None:
             least = held + planner.smallest().plan.arena_bytes
             raise MemoryBudgetError(
-                f"step.gradients needs {least:,} bytes at least, its results among them; the budget of the step is "
-                f"{limit:,}: compile a step with memory={least} or more",
+                located(
+                    f"step.gradients needs {least:,} bytes at least, its results among them; the budget of the step is "
+                    f"{limit:,}: compile a step with memory={least} or more"
+                ),
                 least,
             )
         return choice

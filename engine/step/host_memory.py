@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ...passes.target import Target, TargetError
 from ...runtime.codegen.byte_amount import byte_amount
+from ..tracing.errors import located
 from ..tracing.numbers import as_whole
 
 
@@ -34,12 +35,16 @@ def host_memory_of(host_memory: float | str | None, target: Target) -> HostMemor
     nbytes = as_whole(host_memory) if nbytes is None else nbytes
     if nbytes is None or nbytes < 0:
         raise ValueError(
-            f"host_memory is a number of bytes or text such as '8GB', 0 for none, or None for as many as the budget "
-            f"asks for, got {host_memory!r}"
+            located(
+                "host_memory is a number of bytes or text such as '8GB', 0 for none, or None for as many as the "
+                f"budget asks for, got {host_memory!r}"
+            )
         )
     if nbytes and not target.is_gpu:
         raise TargetError(
-            f"host_memory is for GPUs, which have a memory of their own, got {host_memory!r} for {str(target)!r}; "
-            "leave it out"
+            located(
+                f"host_memory is for GPUs, which have a memory of their own, got {host_memory!r} for {str(target)!r}; "
+                "leave it out"
+            )
         )
     return HostMemory(nbytes)

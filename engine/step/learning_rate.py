@@ -47,7 +47,7 @@ class LearningRates:
                 except ValueError as error:
                     if len(self._rates) == 1:
                         raise
-                    raise ValueError(f"the group {group!r}: {error}") from None
+                    raise ValueError(located(f"the group {group!r}: {error}")) from None
         return found
 
     def next(self) -> dict[str, float]:
@@ -81,7 +81,9 @@ class LearningRates:
             if number is None and value is not None:
                 of = "" if len(self._rates) == 1 else f" of the group {group!r}"
                 raise ValueError(
-                    f"a learning rate{of} is a number of 0 or more, or None for the optimizer's own, got {value!r}"
+                    located(
+                        f"a learning rate{of} is a number of 0 or more, or None for the optimizer's own, got {value!r}"
+                    )
                 )
             given.pop(group, None)
             if number is not None:

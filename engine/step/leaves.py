@@ -11,7 +11,7 @@ import optree
 from ...ir import ArrayType, type_of
 from ..nn.registration import torch_name
 from ..tracing.trace import path_name
-from ..tracing.tracer import Trace, Tracer, as_array
+from ..tracing.tracer import Trace, Tracer, as_array, located
 
 
 def flattened(tree: Any, what: str) -> tuple[list[str], list[Any], optree.PyTreeSpec]:
@@ -26,7 +26,7 @@ def leaf_type(name: str, leaf: Any) -> ArrayType:
         return leaf
     if isinstance(leaf, (np.ndarray, np.generic, bool, int, float)) or torch_name(leaf) is not None:
         return type_of(as_array(leaf))
-    raise TypeError(f"{name} is of type {type(leaf).__name__}; use arrays or specs, gl.spec(shape, dtype)")
+    raise TypeError(located(f"{name} is of type {type(leaf).__name__}; use arrays or specs, gl.spec(shape, dtype)"))
 
 
 def leaf_input(trace: Trace, leaf: Any, type: ArrayType, name: str) -> Tracer:

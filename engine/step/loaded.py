@@ -58,7 +58,8 @@ class Loaded:
         limit = self._budget.nbytes
         if limit is not None and self._held_bytes > limit:
             raise MemoryBudgetError(
-                f"the parameters and buffers take {self._held_bytes:,} bytes; the budget is {limit:,}", self._held_bytes
+                located(f"the parameters and buffers take {self._held_bytes:,} bytes; the budget is {limit:,}"),
+                self._held_bytes,
             )
 
     @property
@@ -121,7 +122,9 @@ class Loaded:
 
     def __reduce__(self) -> NoReturn:
         """Neither pickled nor copied."""
-        raise TypeError("a loaded model cannot be pickled or copied: it is memory of this process; load its file again")
+        raise TypeError(
+            located("a loaded model cannot be pickled or copied: it is memory of this process; load its file again")
+        )
 
     def __repr__(self) -> str:
         return f"<{type(self._model).__name__} with {self._held_bytes:,} bytes of parameters and buffers>"

@@ -29,7 +29,7 @@ from ..report.make_report import make_report
 from ..report.notebook import report_html, report_line
 from ..report.schema import HeldReport, MemoryReport
 from ..tracing.precisions import HALVES, half_name, stored_dtype, with_kept
-from ..tracing.tracer import as_array
+from ..tracing.tracer import as_array, located
 from .budget import Budget, budget_of
 from .host_memory import ANY_HOST_MEMORY, HostMemory
 from .largest_batch import BatchSearch, Needed
@@ -59,7 +59,6 @@ def _other_bits(tile: SmallerTile) -> str:
         "budget: sums over the batch are taken in another order, so the bits differ from those of the step without a "
         "budget"
     )
-
 
 
 def _rounds(half: str) -> str:
@@ -105,8 +104,10 @@ class StepPlan:
     def __reduce__(self) -> NoReturn:
         """A plan is neither pickled nor copied."""
         raise TypeError(
-            "a StepPlan cannot be pickled or copied: it plans other batches with the model and the loss function; "
-            "pickle plan.report or plan.graph, or write plan.report.to_json()"
+            located(
+                "a StepPlan cannot be pickled or copied: it plans other batches with the model and the loss function; "
+                "pickle plan.report or plan.graph, or write plan.report.to_json()"
+            )
         )
 
     def largest_batch(self, memory: float | str) -> int:

@@ -101,8 +101,10 @@ class Predictor:
     def __reduce__(self) -> NoReturn:
         """A bound function is neither pickled nor copied."""
         raise TypeError(
-            "a function of step.bind cannot be pickled or copied: it computes with the parameters of its Step; write "
-            "step.save(path), and bind the function to a step that loads it"
+            located(
+                "a function of step.bind cannot be pickled or copied: it computes with the parameters of its Step; "
+                "write step.save(path), and bind the function to a step that loads it"
+            )
         )
 
     def __call__(self, *args: Any, key: int | None = None, **named: Any) -> Any:
@@ -285,8 +287,10 @@ class Predictor:
         limit = step._budget.nbytes
         if limit is not None and total > limit:
             raise MemoryBudgetError(
-                f"this function needs {planned.arena_bytes:,} bytes of arena, {total:,} with parameters and state; "
-                f"the budget is {limit:,}: give it smaller arrays, part by part",
+                located(
+                    f"this function needs {planned.arena_bytes:,} bytes of arena, {total:,} with parameters and state; "
+                    f"the budget is {limit:,}: give it smaller arrays, part by part"
+                ),
                 total,
             )
         return planned

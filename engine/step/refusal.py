@@ -9,6 +9,7 @@ from ...passes.remat.candidates import planner_words
 from ...passes.variants import variant_words
 from ..report.text import live_at_peak, wrapped
 from ..report.wording import human
+from ..tracing.errors import located
 from .largest_batch import BatchSearch
 
 if TYPE_CHECKING:
@@ -48,8 +49,10 @@ def refusal(plans: StepPlans, limit: int) -> MemoryBudgetError:
     least = plans.least().report
     search = plans.batch_search(limit, math.inf if len(plans.traced.graph.nodes) <= _ALL_LOOKED_AT else _LOOKS)
     parts = [
-        f"the step needs {least.total_bytes:,} bytes ({human(least.total_bytes)}) at least, "
-        f"{human(plans.unbounded_bytes)} without recomputing; the budget is {limit:,} ({human(limit)})",
+        located(
+            f"the step needs {least.total_bytes:,} bytes ({human(least.total_bytes)}) at least, "
+            f"{human(plans.unbounded_bytes)} without recomputing; the budget is {limit:,} ({human(limit)})"
+        ),
         f"the smallest plan has parameters {human(least.parameter_bytes)}, optimizer state "
         f"{human(least.state_bytes)}, constants {human(least.constant_bytes)}, arena {human(least.arena_bytes)}",
         f"the least that fits is memory={least.total_bytes}; {_advice(plans, limit, search)}",

@@ -15,6 +15,7 @@ from ..optim import Optimizer
 from ..optim.update_inputs import DEFAULT_GROUP
 from ..report.schema import MemoryReport
 from ..saving.checkpoint_file import CheckpointError, CheckpointWarning
+from ..tracing.errors import located
 
 _MOST_STEPS = 2**48
 """More updates than any run can do: at a microsecond each they take nine years."""
@@ -64,7 +65,7 @@ def settings_in_file(path: Any, text: str) -> dict[str, str]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
-        raise CheckpointError(f"{path} does not say with which settings it was made")
+        raise CheckpointError(located(f"{path} does not say with which settings it was made"))
     return found
 
 
@@ -102,7 +103,7 @@ def _is_number(text: str) -> bool:
 def check_state(path: Any, steps: int, rates: Iterable[float]) -> None:
     """Raise `CheckpointError` for a number of steps or a learning rate that no step can have written."""
     if not 0 <= steps < _MOST_STEPS:
-        raise CheckpointError(f"{path} says that {steps:,} steps were done, which cannot be")
+        raise CheckpointError(located(f"{path} says that {steps:,} steps were done, which cannot be"))
     for rate in rates:
         if not 0 <= rate < np.inf:
-            raise CheckpointError(f"{path} has a learning rate of {rate}; it must be 0 or more, and finite")
+            raise CheckpointError(located(f"{path} has a learning rate of {rate}; it must be 0 or more, and finite"))

@@ -164,7 +164,7 @@ def _upstream(value: Value) -> set[Value]:
 
 
 def _no_loss(parameters: Any) -> Any:
-    raise NotImplementedError("shard with an optimizer that evaluates the loss again")
+    raise NotImplementedError(located("shard with an optimizer that evaluates the loss again"))
 
 
 def _is_elementwise(node: Node) -> bool:

@@ -310,17 +310,21 @@ class Step(StepArrays):
         changed = difference(self._model_settings, model_settings(self._model))
         if changed:
             raise RuntimeError(
-                f"the model was changed after the step was compiled, which does not follow: {changed}; step.bind(fn) "
-                "runs it in evaluation whatever its mode, and to train it otherwise compile a new step, which takes up "
-                "what this one has learned by new.set_parameters(step.parameters())"
+                located(
+                    f"the model was changed after the step was compiled, which does not follow: {changed}; "
+                    "step.bind(fn) runs it in evaluation whatever its mode, and to train it otherwise compile a new "
+                    "step, which takes up what this one has learned by new.set_parameters(step.parameters())"
+                )
             )
         self._changes = now
 
     def __reduce__(self) -> NoReturn:
         """A step is neither pickled nor copied."""
         raise TypeError(
-            "a Step cannot be pickled or copied: it is machine code and memory of this process; write step.save(path), "
-            "compile another one by gl.compile_step with the same arguments, and other.load(path)"
+            located(
+                "a Step cannot be pickled or copied: it is machine code and memory of this process; write "
+                "step.save(path), compile another one by gl.compile_step with the same arguments, and other.load(path)"
+            )
         )
 
     def __repr__(self) -> str:

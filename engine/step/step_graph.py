@@ -331,14 +331,17 @@ def _check_options(
         raise TypeError(located(no_optimizer(optimizer)))
     for name, value in (("clip_norm", clip_norm), ("clip_value", clip_value)):
         if value is not None and not 0 < (as_real(value) or 0) < math.inf:
-            raise ValueError(f"{name} is a number above 0, got {value!r}")
+            raise ValueError(located(f"{name} is a number above 0, got {value!r}"))
     if (as_whole(accumulate) or 0) < 1:
-        raise ValueError(f"accumulate is a whole number of 1 or more, got {accumulate!r}")
+        raise ValueError(located(f"accumulate is a whole number of 1 or more, got {accumulate!r}"))
     if optimizer.evaluates_again:
         if loss_scaling is not None:
             raise ValueError(
-                f"loss_scaling with {optimizer.title}: it evaluates the loss by itself; leave loss_scaling out, and "
-                'products in float32 or precision="bf16"'
+                located(
+                    f"loss_scaling with {optimizer.title}: it evaluates the loss by itself; leave loss_scaling out, "
+                    "and "
+                    'products in float32 or precision="bf16"'
+                )
             )
         _check_evaluates_again(optimizer.title, clip_norm, clip_value, accumulate)
 
@@ -348,13 +351,18 @@ def _check_evaluates_again(kind: str, clip_norm: float | None, clip_value: float
     for name, value in (("clip_norm", clip_norm), ("clip_value", clip_value)):
         if value is not None:
             raise ValueError(
-                f"{name}={value!r} with {kind}: it learns the curvature of the loss from its gradients, and clipped "
-                f'ones are of no loss; leave {name} out, and bound steps by lr or line_search_fn="strong_wolfe"'
+                located(
+                    f"{name}={value!r} with {kind}: it learns the curvature of the loss from its gradients, and "
+                    "clipped "
+                    f'ones are of no loss; leave {name} out, and bound steps by lr or line_search_fn="strong_wolfe"'
+                )
             )
     if accumulate != 1:
         raise ValueError(
-            f"accumulate={accumulate!r} with {kind}: its evaluations of the loss run on the whole batch; leave "
-            "accumulate out, and bound the memory of a step by memory="
+            located(
+                f"accumulate={accumulate!r} with {kind}: its evaluations of the loss run on the whole batch; leave "
+                "accumulate out, and bound the memory of a step by memory="
+            )
         )
 
 

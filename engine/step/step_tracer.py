@@ -356,12 +356,14 @@ class StepTracer:
         kind = type(self.optimizer).__name__
         for name, value in new.items():
             if name not in before:
-                raise TypeError(f"{kind} updates the {what} {name}, which there is not")
+                raise TypeError(located(f"{kind} updates the {what} {name}, which there is not"))
             got, wanted = (value.shape, value.dtype), (before[name].shape, before[name].dtype)
             if got != wanted:
                 raise TypeError(
-                    f"{kind} makes the {what} {name}, {wanted[1]} of shape {wanted[0]}, {got[1]} of shape {got[0]}; "
-                    "an update keeps shapes and dtypes"
+                    located(
+                        f"{kind} makes the {what} {name}, {wanted[1]} of shape {wanted[0]}, {got[1]} of shape "
+                        f"{got[0]}; an update keeps shapes and dtypes"
+                    )
                 )
 
 

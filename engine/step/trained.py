@@ -30,7 +30,7 @@ def trained_parameters(model: Module, train: Train) -> list[tuple[str, Parameter
         if parameters:
             which = "all parameters of the model" if meant is None else f"all that train={_shown(train)} chooses"
             what = f"{which} are frozen"
-        raise ValueError(f"there is nothing to train: {what}")
+        raise ValueError(located(f"there is nothing to train: {what}"))
     return trained
 
 

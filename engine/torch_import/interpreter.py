@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ..tracing.errors import TracingError, UnsupportedError, located, shown_file, standing_at
+from ...ir.users_line import shown_file, standing_at
+from ..tracing.errors import TracingError, UnsupportedError, located
 from ..tracing.tracer import scope
 from .dtypes import numpy_array, numpy_dtype
 from .higher_order import is_higher_order, traced_part

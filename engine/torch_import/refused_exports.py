@@ -6,7 +6,7 @@ import re
 import traceback
 from typing import Any
 
-from ..tracing.errors import shown_file
+from ...ir.users_line import shown_file
 
 _DATA_DEPENDENT = ("GuardOnDataDependentSymNode", "DataDependentOutputException", "PendingUnbackedSymbolNotFound")
 _STATIC = "shapes and branches that depend on values are not possible in a static program"

@@ -29,7 +29,7 @@ def thread_count(threads: int | None) -> int:
         return usable_cores()
     whole = as_whole(threads)
     if whole is None or whole < 1:
-        raise ValueError(f"threads is a whole number of 1 or more, or None for one a core; got {threads!r}")
+        raise ValueError(located(f"threads is a whole number of 1 or more, or None for one a core; got {threads!r}"))
     return min(whole, 256)
 
 
@@ -69,7 +69,7 @@ def dense_arrays(
             try:
                 dense(leaf)
             except TypeError:
-                raise TypeError(_unfit(name, leaf)) from None
+                raise TypeError(located(_unfit(name, leaf))) from None
         raise
 
 

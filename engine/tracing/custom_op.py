@@ -15,11 +15,12 @@ from ...ir.near_names import similar
 from ...ir.ops.custom_op import make_custom_op
 from ...ir.types import BFLOAT16, FLOAT32
 from ...ir.user_kernel import CUSTOM_OPS, Options, UserKernel
+from ...ir.users_line import shown_file
 from ..array_api.broadcasting import as_arraylike, common_shape, integer, stretched
 from ..array_api.broadcasting import cast as as_type
 from .custom_op_types import count_rule, option_value, results_of_elements, types_rule
 from .custom_op_vjp import vjp_rule
-from .errors import TracingError, located, shown_file
+from .errors import TracingError, located
 from .keywords import tells_keywords
 from .promotion import result_dtype
 from .tracer import current_trace, emit, trace_of

@@ -30,7 +30,7 @@ def vjp_rule(name: str, arrays: Sequence[str], vjp: Callable[..., Any] | None) -
             where = f", at {b.origin.source}" if b.origin.source else ""
             advice = "write vjp= where it is defined, or gl.stop_gradient(...) around its result"
             raise TracingError(
-                f"the custom op {name} has no derivative, and its result is differentiated; {advice}{where}"
+                located(f"the custom op {name} has no derivative, and its result is differentiated; {advice}{where}")
             )
         origin, outer = b.origin, current_trace()
         trace = Trace()

@@ -60,7 +60,9 @@ class custom_vjp:
 
     def __init__(self, fun: Callable[..., Any], nondiff_argnums: int | Sequence[int] = ()) -> None:
         if not callable(fun):
-            raise TypeError(f"custom_vjp takes a function, got {type(fun).__name__}; write @gl.custom_vjp above it")
+            raise TypeError(
+                located(f"custom_vjp takes a function, got {type(fun).__name__}; write @gl.custom_vjp above it")
+            )
         functools.update_wrapper(self, fun, updated=())
         self.fun = fun
         given = list(nondiff_argnums) if isinstance(nondiff_argnums, (list, tuple, range)) else [nondiff_argnums]
@@ -83,7 +85,7 @@ class custom_vjp:
         if symbolic_zeros:
             raise UnsupportedError(located("defvjp: symbolic_zeros is not supported; leave it away: zeros are arrays"))
         if not (callable(fwd) and callable(bwd)):
-            raise TypeError("defvjp takes two functions; write defvjp(fwd, bwd)")
+            raise TypeError(located("defvjp takes two functions; write defvjp(fwd, bwd)"))
         # What is not read is not computed, so `optimize_remat` holds always.
         self.forward, self.backward = fwd, bwd
 

@@ -111,7 +111,9 @@ class _Fields(Formatter):
     def format_field(self, value: Any, format_spec: str) -> Any:
         if isinstance(value, Tracer) and format_spec:
             if value.shape:
-                raise ValueError(f"the format {format_spec!r} is for scalars, and the array has shape {value.shape}")
+                raise ValueError(
+                    located(f"the format {format_spec!r} is for scalars, and the array has shape {value.shape}")
+                )
             format(np.zeros((), value.dtype)[()], format_spec)
         return ""
 
@@ -121,7 +123,7 @@ class _Fields(Formatter):
     def check_unused_args(self, used_args: Any, args: Any, kwargs: Any) -> None:
         unused = [str(key) for key in (*range(len(args)), *kwargs) if key not in used_args]
         if unused:
-            raise ValueError(f"nothing prints the argument {', '.join(unused)}")
+            raise ValueError(located(f"nothing prints the argument {', '.join(unused)}"))
 
 
 def _check(fmt: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -19,7 +19,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from .errors import frames, shown_file, source, warn
+from ...ir.users_line import frames, shown_file, source
+from .errors import warn
 from .tracer import current_trace
 
 _LEGACY: Any = np.random.mtrand._rand  # pyright: ignore[reportAttributeAccessIssue]

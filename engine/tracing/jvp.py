@@ -35,7 +35,7 @@ def jvp(
     too.
     """
     if not callable(fun):
-        raise TypeError(f"jvp takes a function, got {type(fun).__name__}; write jvp(f, (x,), (v,))")
+        raise TypeError(located(f"jvp takes a function, got {type(fun).__name__}; write jvp(f, (x,), (v,))"))
     for name, given in (("primals", primals), ("tangents", tangents)):
         if not isinstance(given, (tuple, list)):
             kind = type(given).__name__

@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 
 from ...ir.near_names import similar
 from .errors import located
+from .unfit_arguments import UNFIT, retold
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,8 +35,8 @@ TELLS = "tells_keywords"
 
 
 def tells_keywords(function: Callable[P, R]) -> Callable[P, R]:
-    """`function`, whose `TypeError` for a keyword that it does not have says which of its own are near. One that does
-    so already stays as it is.
+    """`function`, whose `TypeError` for a keyword that it does not have says which of its own are near; what an
+    `__init__` cannot compute with is told too. One that does so already stays as it is.
     """
     if hasattr(function, TELLS):
         return function
@@ -49,7 +50,15 @@ def tells_keywords(function: Callable[P, R]) -> Callable[P, R]:
         if not known.issuperset(kwargs):
             what = type(args[0]).__name__ if function.__name__ == "__init__" else function.__name__
             raise unknown_keyword(what, next(name for name in kwargs if name not in known), known - {"self"})
-        return function(*args, **kwargs)
+        if function.__name__ != "__init__":
+            return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except UNFIT as error:
+            told = retold(function, args, kwargs, error)
+            if told is error:
+                raise
+            raise told from None
 
     setattr(call, TELLS, True)
     return call

@@ -20,8 +20,9 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 
+from ...ir.users_line import frames, is_ours, shown_file
 from .array_methods import ArrayMethods, array_namespace
-from .errors import TracingError, frames, is_ours, located, shown_file
+from .errors import TracingError, located
 from .torch_methods import refusal
 
 _UNKNOWN = "needs the values of a traced array, which are not known while tracing"

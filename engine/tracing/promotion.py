@@ -15,6 +15,7 @@ import numpy as np
 
 from ...ir import DTYPES, DType, is_inexact
 from ...ir.types import BFLOAT16, FLOAT32, FLOAT64
+from .errors import located
 
 Key = Any
 """What promotion knows of an operand: its dtype, or `int`, `float` or `complex` for a Python scalar, which is weak."""
@@ -33,7 +34,7 @@ def supported(dtype: DType, what: str) -> DType:
     mapped = _MAPPED.get(dtype, dtype)
     if mapped not in DTYPES:
         advice = "cast first, for example x.astype('int64')"
-        raise TypeError(f"{what} gives {dtype} in NumPy, which is not supported; {advice}")
+        raise TypeError(located(f"{what} gives {dtype} in NumPy, which is not supported; {advice}"))
     return mapped
 
 

@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .errors import located
+
 
 class StaticArguments:
     """Which arguments of `fn` are static: by name, or by position from 0. A parameter is meant however it is given.
@@ -17,7 +19,9 @@ class StaticArguments:
     def __init__(self, fn: Callable[..., Any], static: str | int | Sequence[str | int]) -> None:
         given: list[Any] = [static] if isinstance(static, (str, int)) else list(static)
         if any(isinstance(which, bool) or not isinstance(which, (str, int)) for which in given):
-            raise TypeError(f"static names arguments by name or position, such as static=('axis', 2); got {static!r}")
+            raise TypeError(
+                located(f"static names arguments by name or position, such as static=('axis', 2); got {static!r}")
+            )
         self._positional: list[str] | None = None
         self._rest = self._more = ""
         keywords: list[str] = []
@@ -44,7 +48,9 @@ class StaticArguments:
             unknown += [str(place) for place in sorted(places) if not self._has(place)]
             if unknown:
                 name = getattr(fn, "__name__", type(fn).__name__)
-                raise ValueError(f"static: {name} has no argument {', '.join(unknown)}; it has {', '.join(known)}")
+                raise ValueError(
+                    located(f"static: {name} has no argument {', '.join(unknown)}; it has {', '.join(known)}")
+                )
             for place in places:
                 if place < len(self._positional):
                     names.add(self._positional[place])

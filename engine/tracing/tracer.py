@@ -29,9 +29,10 @@ from ...ir import (
 )
 from ...ir.ops import creation, movement
 from ...ir.ops import elementwise as ew
+from ...ir.users_line import source, user_line
 from .array_methods import array_namespace
 from .augmented_assignment import AugmentedAssignment
-from .errors import ShapeError, TracingError, located, source, user_line
+from .errors import ShapeError, TracingError, located
 from .known_array import KnownArray
 from .misuse import misused, translated
 from .mutable_arrays import Memory, Path, current_value, is_loose

@@ -169,7 +169,9 @@ def transform_of(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make a function the transform `what` of `fn`; `again` applies that to another function."""
     if not callable(fn):
-        raise TypeError(f"{what} takes a function, got {type(fn).__name__}; write {what}(f)(x), not {what}(f(x))")
+        raise TypeError(
+            located(f"{what} takes a function, got {type(fn).__name__}; write {what}(f)(x), not {what}(f(x))")
+        )
     return lambda call: _Transformed(call, fn, what, again)
 
 

@@ -66,7 +66,9 @@ def _mapped(
 ) -> Callable[..., Any]:
     in_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
     if not (in_axes is None or isinstance(in_axes, (int, np.integer, tuple))):
-        raise TypeError(f"{what}: in_axes is an integer, None or a tuple, one entry for each argument, got {in_axes!r}")
+        raise TypeError(
+            located(f"{what}: in_axes is an integer, None or a tuple, one entry for each argument, got {in_axes!r}")
+        )
 
     @transform_of(fun, what, lambda method: _mapped(method, what, in_axes, out_axes, axis_size, own_draws))
     def mapped(*args: Any, **kwargs: Any) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from ...ir import Array, ArrayType
+from ...ir.users_line import located
 from ...passes.memory.plan import Plan
 from ...passes.target import Target, TargetError
 from ..codegen.host import host_cpu, runnable
@@ -27,8 +28,10 @@ class CpuBackend:
             if chosen_cpu() == target.name:
                 own = f"GRADLOOM_TARGET={target.name} says so: leave that out for its own"
             raise TargetError(
-                f"this machine, {host_cpu()!r}, cannot run what is compiled for {str(target)!r}: it runs {targets}; "
-                f"{own}, or write gl.plan_step to plan for another machine"
+                located(
+                    f"this machine, {host_cpu()!r}, cannot run what is compiled for {str(target)!r}: it runs "
+                    f"{targets}; {own}, or write gl.plan_step to plan for another machine"
+                )
             )
 
     def narrowed(self, target: Target) -> Target:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ...ir import ArrayType
+from ...ir.users_line import located
 from ...passes.memory.plan import Plan
 from ...passes.target import Target, TargetError
 from ..codegen.fork_lock import fork_lock
@@ -70,8 +71,10 @@ class CudaBackend:
         device = self._opened.device
         if device.capability != target.capability:
             raise TargetError(
-                f"this process works with a GPU of {device.capability}, which cannot run what is made for "
-                f"{str(target)!r}; write target='cuda:{device.capability}', or begin another process"
+                located(
+                    f"this process works with a GPU of {device.capability}, which cannot run what is made for "
+                    f"{str(target)!r}; write target='cuda:{device.capability}', or begin another process"
+                )
             )
         device.enter()
         return self._opened
@@ -85,9 +88,11 @@ class CudaBackend:
         lacks = missing(target) if self._driver is None else missing_devices(target, self._driver)
         if lacks:
             raise TargetError(
-                f"this machine cannot run {str(target)!r}: it has {'; '.join(lacks)}. Write target='cpu', or "
-                "'cuda-emulated' for the same kernels on this CPU, slowly, or gl.plan_step(..., "
-                f"target={str(target)!r}) to plan it and its memory"
+                located(
+                    f"this machine cannot run {str(target)!r}: it has {'; '.join(lacks)}. Write target='cpu', or "
+                    "'cuda-emulated' for the same kernels on this CPU, slowly, or gl.plan_step(..., "
+                    f"target={str(target)!r}) to plan it and its memory"
+                )
             )
         # With the front end, and with the packages, for which those who only have a CPU need not wait.
         from .gpu import open_gpu

@@ -11,6 +11,7 @@ import weakref
 from collections import deque
 from typing import Any
 
+from ...ir.users_line import located
 from ...passes.target import Target, TargetError
 from ..codegen.fork_lock import fork_lock
 
@@ -139,8 +140,10 @@ class Device:
             free, total = self.free_bytes()
         if nbytes > free:
             raise TargetError(
-                f"{what} takes {nbytes:,} bytes, and {self.name} has {free:,} free of {total:,}; give a budget, as in "
-                "memory='80%', or a smaller batch, or end what else uses the GPU"
+                located(
+                    f"{what} takes {nbytes:,} bytes, and {self.name} has {free:,} free of {total:,}; give a budget, as "
+                    "in memory='80%', or a smaller batch, or end what else uses the GPU"
+                )
             )
 
     def allocate(self, nbytes: int, what: str = "an arena") -> DeviceMemory:
@@ -154,8 +157,10 @@ class Device:
                 raise
             free, total = self.free_bytes()
             raise TargetError(
-                f"{what} takes {nbytes:,} bytes in one piece, and {self.name}, which has {free:,} free of {total:,}, "
-                "gives none; give a budget, as in memory='80%', or a smaller batch"
+                located(
+                    f"{what} takes {nbytes:,} bytes in one piece, and {self.name}, which has {free:,} free of "
+                    f"{total:,}, gives none; give a budget, as in memory='80%', or a smaller batch"
+                )
             ) from None
         return DeviceMemory(self, address, nbytes)
 

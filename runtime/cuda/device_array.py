@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...ir import Array, ArrayType, DType
+from ...ir.users_line import located
 from . import dlpack
 from .device import LEGACY_STREAM, DeviceMemory, PinnedMemory
 
@@ -61,7 +62,7 @@ class DeviceArray:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if copy is False:
-            raise ValueError("an array of a GPU is copied to be NumPy's; leave copy=False out")
+            raise ValueError(located("an array of a GPU is copied to be NumPy's; leave copy=False out"))
         array = self.copy()
         return array if dtype is None else array.astype(dtype, copy=False)
 
@@ -127,7 +128,7 @@ class DeviceArray:
         waits for all runs so far; -1 is for who waits in another way.
         """
         if copy or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
-            raise BufferError("an array of a GPU is handed out where it is; array.copy() is one of the host")
+            raise BufferError(located("an array of a GPU is handed out where it is; array.copy() is one of the host"))
         device = self.memory.device
         with device.lock:
             device.enter()

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...ir import BFLOAT16, DType
+from ...ir.users_line import located
 
 CUDA, CUDA_MANAGED = 2, 13
 """Types of devices of arrays that a GPU reads."""
@@ -62,7 +63,9 @@ def content(capsule: Any) -> Content:
     tensor = _Managed.from_address(_pointer(capsule, _NAME)).tensor
     dtype = _DTYPES.get((tensor.code, tensor.bits)) if tensor.lanes == 1 else None
     if dtype is None:
-        raise TypeError(f"DLPack's type ({tensor.code}, {tensor.bits} bits, {tensor.lanes} lanes) is not supported")
+        raise TypeError(
+            located(f"DLPack's type ({tensor.code}, {tensor.bits} bits, {tensor.lanes} lanes) is not supported")
+        )
     shape = tuple(tensor.shape[i] for i in range(tensor.ndim))
     strides = tuple(tensor.strides[i] for i in range(tensor.ndim)) if tensor.strides else None
     return Content((tensor.data or 0) + tensor.byte_offset, shape, strides, dtype)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...ir import Array, DType
+from ...ir.users_line import located
 from . import dlpack
 from .device import LEGACY_STREAM, Device
 from .device_array import DeviceArray
@@ -68,7 +69,7 @@ def of_device(device: Device, given: Any) -> DeviceArray | ForeignArray | None:
 
 def _by_dlpack(device: Device, given: Any, number: int) -> ForeignArray:
     if number != device.ordinal:
-        raise TypeError(f"an array of cuda:{number} was given, and the program is on cuda:{device.ordinal}")
+        raise TypeError(located(f"an array of cuda:{number} was given, and the program is on cuda:{device.ordinal}"))
     # Whoever makes the capsule lets our stream wait for what the array is made by.
     capsule = given.__dlpack__(stream=int(device.stream))
     told = dlpack.content(capsule)
@@ -79,7 +80,7 @@ def _by_dlpack(device: Device, given: Any, number: int) -> ForeignArray:
 def _by_interface(device: Device, given: Any, told: dict[str, Any]) -> ForeignArray:
     shape, dtype, strides = tuple(told["shape"]), np.dtype(told["typestr"]), told.get("strides")
     if told.get("mask") is not None:
-        raise TypeError("an array with a mask was given, which would be lost; fill it first")
+        raise TypeError(located("an array with a mask was given, which would be lost; fill it first"))
     _check_dense(shape, None if strides is None else tuple(stride // dtype.itemsize for stride in strides))
     stream = told.get("stream")
     return ForeignArray(device, int(told["data"][0]), shape, dtype, LEGACY_STREAM if stream is None else stream, given)
@@ -91,7 +92,9 @@ def _check_dense(shape: tuple[int, ...], strides: tuple[int, ...] | None) -> Non
     for length, stride in zip(reversed(shape), reversed(strides or ())):
         if length > 1 and stride != expected and 0 not in shape:
             raise TypeError(
-                f"an array of a GPU of shape {shape} with strides of {strides} elements was given, which is not "
-                "C-contiguous; write x.contiguous(), or ascontiguousarray(x), of its library"
+                located(
+                    f"an array of a GPU of shape {shape} with strides of {strides} elements was given, which is not "
+                    "C-contiguous; write x.contiguous(), or ascontiguousarray(x), of its library"
+                )
             )
         expected *= length

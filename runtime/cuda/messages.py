@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ...ir.users_line import located
 from ...passes.target import TargetError
 from ..lowering.gpu_messages import MessageCall
 from ..lowering.launch import Address
@@ -102,7 +103,7 @@ def _imported() -> Any:
         bindings.get_version()
     except (ImportError, RuntimeError) as error:  # no package, or no library for it
         why = str(error).partition("\n")[0]
-        raise TargetError(f"ranks on GPUs need NCCL ({why}): pip install 'gradloom[nccl]'") from error
+        raise TargetError(located(f"ranks on GPUs need NCCL ({why}): pip install 'gradloom[nccl]'")) from error
     return bindings
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 
+from ...ir.users_line import located
 from ...passes.target import TargetError
 
 
@@ -12,6 +13,8 @@ def check_host() -> None:
     """Raise `TargetError` where threads cannot be fibers."""
     if sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "makecontext") or sys.maxsize < 2**32:
         raise TargetError(
-            f"the emulator of GPUs runs on 64-bit Linux with glibc, whose makecontext it needs, and this is "
-            f"{sys.platform}; write target='cpu'"
+            located(
+                f"the emulator of GPUs runs on 64-bit Linux with glibc, whose makecontext it needs, and this is "
+                f"{sys.platform}; write target='cpu'"
+            )
         )

@@ -18,6 +18,7 @@ from ...ir.ops import (
     triangular_factors,
 )
 from ...ir.ops.region import region
+from ...ir.users_line import located
 from ...passes.memory.plan import Plan
 from ...passes.target import TargetError
 from .gpu_attention import lower_gpu_attention
@@ -68,7 +69,7 @@ def _refuse_user_kernels(node: Node, plan: Plan) -> None:
     if found:
         where = f" at {found[0].origin.source}" if found[0].origin.source else ""
         what = f"the custom op {found[0].op.name}{where} is a kernel for the CPU, and not for {plan.target}"
-        raise TargetError(f"{what}; write target='cpu', or compute it by functions of gl.numpy")
+        raise TargetError(located(f"{what}; write target='cpu', or compute it by functions of gl.numpy"))
 
 
 def _by_own_kernels(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
@@ -81,7 +82,7 @@ def _by_own_kernels(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
 
 def _refuse(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     where = f" at {node.origin.source}" if node.origin.source else ""
-    raise TargetError(f"{node.op.name}{where} has no kernel for {plan.target} yet; write target='cpu'")
+    raise TargetError(located(f"{node.op.name}{where} has no kernel for {plan.target} yet; write target='cpu'"))
 
 
 def _scatter(node: Node, plan: Plan, traps: Traps) -> list[Launch]:

@@ -31,7 +31,7 @@ class LinearCrossEntropyOptions:
     def __post_init__(self) -> None:
         if self.acc_policy not in _POLICIES:
             raise ValueError(located(f"acc_policy is one of {', '.join(_POLICIES)}, got {self.acc_policy!r}"))
-        name, _, factor = (self.chunking_method or "auto").partition(":")
+        name, _, factor = str(self.chunking_method or "auto").partition(":")
         if name not in ("auto", "aspect_ratio") or (factor and not (factor.isdigit() and int(factor) > 0)):
             known = "'auto', 'aspect_ratio', 'aspect_ratio:N' with N of 1 or more, or None"
             raise ValueError(located(f"chunking_method is {known}, got {self.chunking_method!r}"))

@@ -249,8 +249,10 @@ class GroupNorm(Module):
     ) -> None:
         if num_groups < 1 or num_channels % num_groups:
             raise ValueError(
-                f"GroupNorm: num_groups {num_groups} does not divide num_channels {num_channels}; "
-                f"{fitting_groups(num_channels)}"
+                located(
+                    f"GroupNorm: num_groups {num_groups} does not divide num_channels {num_channels}; "
+                    f"{fitting_groups(num_channels)}"
+                )
             )
         self.num_groups = num_groups
         self.num_channels = num_channels

@@ -49,8 +49,10 @@ class _Convolution(Module):
         self.groups = numbers(groups, 1, f"{what}: groups", 1)[0]
         if in_channels % self.groups or out_channels % self.groups:
             raise ValueError(
-                f"{what}: groups {groups} must divide in_channels {in_channels} and out_channels {out_channels}; "
-                f"{fitting_groups(in_channels, out_channels)}"
+                located(
+                    f"{what}: groups {groups} must divide in_channels {in_channels} and out_channels {out_channels}; "
+                    f"{fitting_groups(in_channels, out_channels)}"
+                )
             )
         pair = (in_channels, out_channels) if transposed else (out_channels, in_channels)
         shape = (pair[0], pair[1] // self.groups, *self.kernel_size)
@@ -93,12 +95,12 @@ class _Forward(_Convolution):
         what = type(self).__name__
         if padding_mode not in ("zeros", *_NUMPY_MODES):
             known = ", ".join(("zeros", *_NUMPY_MODES))
-            raise ValueError(f"{what}: padding_mode is one of {known}, got {padding_mode!r}")
+            raise ValueError(located(f"{what}: padding_mode is one of {known}, got {padding_mode!r}"))
         if isinstance(padding, str):
             if padding not in ("same", "valid"):
-                raise ValueError(f"{what}: padding is a number, 'same' or 'valid', got {padding!r}")
+                raise ValueError(located(f"{what}: padding is a number, 'same' or 'valid', got {padding!r}"))
             if padding == "same" and any(n != 1 for n in self.stride):
-                raise ValueError(f"{what}: padding 'same' is for stride 1, got stride {self.stride}")
+                raise ValueError(located(f"{what}: padding 'same' is for stride 1, got stride {self.stride}"))
             self.padding: tuple[int, ...] | str = padding
         else:
             self.padding = numbers(padding, self.axes, f"{what}: padding", 0)
@@ -176,7 +178,7 @@ class _Transposed(_Convolution):
         super().__init__(in_channels, out_channels, kernel_size, stride, dilation, groups, bias, True, dtype)
         what = type(self).__name__
         if padding_mode != "zeros":
-            raise ValueError(f"{what}: padding_mode is 'zeros' here, got {padding_mode!r}")
+            raise ValueError(located(f"{what}: padding_mode is 'zeros' here, got {padding_mode!r}"))
         self.padding = numbers(padding, self.axes, f"{what}: padding", 0)
         self.output_padding = numbers(output_padding, self.axes, f"{what}: output_padding", 0)
 
@@ -193,7 +195,9 @@ class _Transposed(_Convolution):
         extra = tuple(w - n for w, n in zip(wanted, least))
         if len(wanted) != self.axes or any(not 0 <= e < s for e, s in zip(extra, self.stride)):
             most = [n + s - 1 for n, s in zip(least, self.stride)]
-            raise ValueError(f"{type(self).__name__}: output_size is from {least} to {most}, got {tuple(output_size)}")
+            raise ValueError(
+                located(f"{type(self).__name__}: output_size is from {least} to {most}, got {tuple(output_size)}")
+            )
         return extra
 
 

@@ -35,7 +35,7 @@ class _Table(Module):
         what = type(self).__name__
         check_max_norm(f"nn.{what}", max_norm)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
-            raise ValueError(f"padding_idx {padding_idx} is not among {num_embeddings} embeddings")
+            raise ValueError(located(f"padding_idx {padding_idx} is not among {num_embeddings} embeddings"))
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings

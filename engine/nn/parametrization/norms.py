@@ -9,6 +9,7 @@ import numpy as np
 
 from ....ir import Array
 from ... import array_api as xp
+from ...tracing.errors import located
 from ...tracing.transforms import stop_gradient
 from ..functional import normalize
 from ..layers import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
@@ -24,14 +25,14 @@ def output_axis(module: Module, dim: int | None, ndim: int) -> int:
     if dim is None:
         dim = 1 if isinstance(module, (ConvTranspose1d, ConvTranspose2d, ConvTranspose3d)) else 0
     if not -ndim <= dim < ndim:
-        raise IndexError(f"spectral_norm: dim {dim} is none of {ndim} axes")
+        raise IndexError(located(f"spectral_norm: dim {dim} is none of {ndim} axes"))
     return dim % ndim
 
 
 def check_iterations(n_power_iterations: int) -> None:
     """Raise `ValueError` for a number of iterations below 1."""
     if n_power_iterations < 1:
-        raise ValueError(f"spectral_norm: n_power_iterations is 1 or more, got {n_power_iterations}")
+        raise ValueError(located(f"spectral_norm: n_power_iterations is 1 or more, got {n_power_iterations}"))
 
 
 def as_matrix(weight: Any, dim: int) -> Any:
@@ -92,7 +93,7 @@ def length_axis(dim: int | None, ndim: int) -> int | None:
     if dim is None or dim == -1:
         return None
     if not 0 <= dim < ndim:
-        raise IndexError(f"weight_norm: dim {dim} is none of {ndim} axes; None gives one length")
+        raise IndexError(located(f"weight_norm: dim {dim} is none of {ndim} axes; None gives one length"))
     return dim
 
 

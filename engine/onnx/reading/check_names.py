@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...tracing.errors import located
 from ..errors import OnnxError
 from .program import Body, FunctionKey, OnnxNode, Program, nodes_of
 
@@ -40,7 +41,7 @@ def _check_nodes(nodes: Sequence[OnnxNode], known: frozenset[str], file: str) ->
 def _check_read(names: Sequence[str], made: set[str] | frozenset[str], what: str, file: str) -> None:
     for name in names:
         if name and name not in made:
-            raise OnnxError(f"{file}: {what} {name!r}, which nothing before it makes")
+            raise OnnxError(located(f"{file}: {what} {name!r}, which nothing before it makes"))
 
 
 def _check_calls(
@@ -48,7 +49,7 @@ def _check_calls(
 ) -> None:
     """See that a function, which `callers` are on the way to, does not call one of them."""
     if key in callers:
-        raise OnnxError(f"{file}: the function {key[1]!r} calls itself, which ONNX does not allow")
+        raise OnnxError(located(f"{file}: the function {key[1]!r} calls itself, which ONNX does not allow"))
     if key in done:
         return
     for node in nodes_of(program.functions[key].nodes):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from ...tracing.errors import located
 from ..errors import OnnxError
 from .operator import find_operator
 from .program import OnnxNode, Program, nodes_of
@@ -19,7 +20,7 @@ def check_operators(program: Program, name: str) -> None:
             problems.setdefault(problem, []).append(node.name or node.outputs[0])
     if problems:
         listed = [f"{problem}, in {_some(nodes)}" for problem, nodes in problems.items()]
-        raise OnnxError(f"{name} cannot be computed: " + "; ".join(listed))
+        raise OnnxError(located(f"{name} cannot be computed: " + "; ".join(listed)))
 
 
 def _all_nodes(program: Program) -> Iterator[tuple[OnnxNode, Mapping[str, int]]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...tracing.tracer import Tracer, scope
+from ...tracing.tracer import Tracer, located, scope
 from ..errors import OnnxError
 from .operator import Call, find_operator
 from .program import Body, Function, OnnxNode, Program, Reference
@@ -87,7 +87,9 @@ class Evaluation:
             result = found.function(call, *inputs, **attributes)
         except TypeError as error:
             if "positional argument" in str(error):
-                raise OnnxError(f"{node.label} has {len(inputs)} inputs, which do not fit the operator") from None
+                raise OnnxError(
+                    located(f"{node.label} has {len(inputs)} inputs, which do not fit the operator")
+                ) from None
             raise
         return [_array(each) for each in (result if isinstance(result, (tuple, list)) else (result,))]
 

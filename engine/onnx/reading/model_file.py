@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ...tracing.errors import located
 from ..errors import OnnxError, missing_package
 
 _LEAST_OPSET = 13
@@ -31,7 +32,7 @@ def read_model(source: Any) -> tuple[Any, Path | None, str]:
         model, folder = _parsed(onnx, path.read_bytes(), name), path.parent
     else:
         kind = type(source).__name__
-        raise TypeError(f"from_onnx takes the path of a file, its bytes, or an onnx.ModelProto, got {kind}")
+        raise TypeError(located(f"from_onnx takes the path of a file, its bytes, or an onnx.ModelProto, got {kind}"))
     _check_opsets(onnx, model, name)
     return model, folder, name
 
@@ -42,9 +43,9 @@ def _parsed(onnx: Any, data: bytes, name: str) -> Any:
     try:
         model = onnx.ModelProto.FromString(data)
     except DecodeError:
-        raise OnnxError(f"{name} is no ONNX file, or it is damaged or cut off") from None
+        raise OnnxError(located(f"{name} is no ONNX file, or it is damaged or cut off")) from None
     if not model.ir_version or not model.HasField("graph") or not model.opset_import:
-        raise OnnxError(f"{name} is no ONNX file, or it is damaged or cut off: it has no graph, or no opset")
+        raise OnnxError(located(f"{name} is no ONNX file, or it is damaged or cut off: it has no graph, or no opset"))
     return model
 
 
@@ -55,11 +56,15 @@ def _check_opsets(onnx: Any, model: Any, name: str) -> None:
             continue
         if each.version > newest:
             raise OnnxError(
-                f"{name} is of opset {each.version}; the package onnx that is installed, {onnx.__version__}, knows "
-                f"opsets up to {newest}: write pip install -U onnx"
+                located(
+                    f"{name} is of opset {each.version}; the package onnx that is installed, {onnx.__version__}, knows "
+                    f"opsets up to {newest}: write pip install -U onnx"
+                )
             )
         if each.version < _LEAST_OPSET:
             raise OnnxError(
-                f"{name} is of opset {each.version}; opsets {_LEAST_OPSET} and on are read: write "
-                f"onnx.version_converter.convert_version(onnx.load(path), {_LEAST_OPSET})"
+                located(
+                    f"{name} is of opset {each.version}; opsets {_LEAST_OPSET} and on are read: write "
+                    f"onnx.version_converter.convert_version(onnx.load(path), {_LEAST_OPSET})"
+                )
             )

@@ -113,7 +113,7 @@ class Call:
         """`known` as one whole number."""
         found = self.numbers(value, what)
         if len(found) != 1:
-            raise OnnxError(f"{self.node.label}: {what} is one number, got {len(found)}")
+            raise OnnxError(located(f"{self.node.label}: {what} is one number, got {len(found)}"))
         return found[0]
 
     def run(self, body: Body, inputs: Sequence[Any]) -> list[Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ....ir import Array, DType
+from ...tracing.errors import located
 from ..dtypes import dtype_of
 from ..errors import OnnxError
 from .tensors import array_of
@@ -131,7 +132,7 @@ def _domain(domain: str) -> str:
 def _body(graph: Any, folder: Path | None) -> Body:
     if graph.sparse_initializer:
         name = graph.sparse_initializer[0].values.name
-        raise OnnxError(f"tensor {name!r} is sparse, which is not supported; make it dense first")
+        raise OnnxError(located(f"tensor {name!r} is sparse, which is not supported; make it dense first"))
     return Body(
         graph.name,
         tuple(_node(node, folder) for node in graph.node),
@@ -145,7 +146,7 @@ def _declared(info: Any) -> Declared:
     kind = info.type.WhichOneof("value")
     if kind not in (None, "tensor_type"):
         what = kind.removesuffix("_type").replace("_", " ")
-        raise OnnxError(f"{info.name!r} is a {what}, which is not supported; inputs and outputs are tensors")
+        raise OnnxError(located(f"{info.name!r} is a {what}, which is not supported; inputs and outputs are tensors"))
     tensor = info.type.tensor_type
     dtype = dtype_of(tensor.elem_type, f"{info.name!r}") if kind and tensor.elem_type else None
     if kind is None or not tensor.HasField("shape"):
@@ -190,4 +191,4 @@ def _attribute(attribute: Any, folder: Path | None, what: str) -> Any:
     if kind == "STRINGS":
         return tuple(each.decode("utf-8", "replace") for each in attribute.strings)
     kind = kind.lower().replace("_", " ")
-    raise OnnxError(f"{what}: attribute {attribute.name} is a {kind}, which is not supported")
+    raise OnnxError(located(f"{what}: attribute {attribute.name} is a {kind}, which is not supported"))

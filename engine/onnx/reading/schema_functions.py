@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...tracing.errors import located
 from ..dtypes import number_of
 from ..errors import OnnxError
 from .program import Function, OnnxNode, function_of
@@ -31,15 +32,15 @@ def schema_function(node: OnnxNode, version: int, inputs: Sequence[Any], attribu
     """
     schema = _schema(node, version)
     if schema is None:
-        raise OnnxError(f"{node.label}: opset {version} has no such operator")
+        raise OnnxError(located(f"{node.label}: opset {version} has no such operator"))
     if schema.has_function:
         return _parsed(schema.get_function_with_opset_version(version), schema)
     if not schema.has_context_dependent_function:
-        raise OnnxError(f"{node.label}: the operator is not supported")
+        raise OnnxError(located(f"{node.label}: the operator is not supported"))
     types = [_type(each).SerializeToString() for each in inputs]
     text = schema.get_context_dependent_function_with_opset_version(version, _resolved(node, attributes), types)
     if not text:
-        raise OnnxError(f"{node.label}: ONNX defines no such operator for these inputs")
+        raise OnnxError(located(f"{node.label}: ONNX defines no such operator for these inputs"))
     return _parsed(text, schema)
 
 

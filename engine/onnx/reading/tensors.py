@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ....ir import Array, DType
+from ...tracing.errors import located
 from ..dtypes import dtype_of, is_stored_in_words
 from ..errors import OnnxError
 from .external_data import read_external
@@ -24,19 +25,21 @@ def array_of(tensor: Any, folder: Path | None, what: str = "") -> Array:
     dtype = dtype_of(tensor.data_type, what)
     shape = tuple(tensor.dims)
     if min(shape, default=0) < 0:
-        raise OnnxError(f"{what} has the shape {shape}; lengths are 0 or more")
+        raise OnnxError(located(f"{what} has the shape {shape}; lengths are 0 or more"))
     if tensor.HasField("segment"):
-        raise OnnxError(f"{what} is in segments, which are not supported; load and save it with onnx first")
+        raise OnnxError(located(f"{what} is in segments, which are not supported; load and save it with onnx first"))
     nbytes = math.prod(shape) * dtype.itemsize
     if tensor.data_location == _EXTERNAL:
         return _of_bytes(read_external(tensor, folder, nbytes), shape, dtype)
     if tensor.HasField("raw_data"):
         if len(tensor.raw_data) != nbytes:
-            raise OnnxError(f"{what} takes {nbytes:,} bytes for shape {shape}, but has {len(tensor.raw_data):,}")
+            raise OnnxError(
+                located(f"{what} takes {nbytes:,} bytes for shape {shape}, but has {len(tensor.raw_data):,}")
+            )
         return _of_bytes(tensor.raw_data, shape, dtype)
     given = _typed(tensor, dtype)
     if given.size != math.prod(shape):
-        raise OnnxError(f"{what} has shape {shape}, but {given.size:,} elements")
+        raise OnnxError(located(f"{what} has shape {shape}, but {given.size:,} elements"))
     return given.reshape(shape)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ....ir import Array
 from ...saving.replace_file import replacing
+from ...tracing.errors import located
 from ..dtypes import number_of
 from ..errors import OnnxError
 from . import families as families  # enters what writes each op
@@ -59,7 +60,7 @@ def _check(onnx: Any, model: Any) -> None:
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise OnnxError(f"onnx.checker refuses what was written: {error}") from None
+        raise OnnxError(located(f"onnx.checker refuses what was written: {error}")) from None
 
 
 def model_of(

@@ -9,7 +9,7 @@ from typing import Any
 
 from ... import array_api as xp
 from ...tracing.numbers import as_rate, as_real
-from ...tracing.tracer import Tracer
+from ...tracing.tracer import Tracer, located
 from .cyclic import Cyclic
 from .decay import whole_steps
 from .functions import followed
@@ -59,9 +59,11 @@ class Sequential(Spelled):
         milestones = whole_steps(self, "milestones", self.milestones)
         count = len(tuple(self.schedules))
         if len(milestones) != count - 1:
-            raise ValueError(f"Sequential: {count} schedules have {count - 1} milestones between, got {milestones!r}")
+            raise ValueError(
+                located(f"Sequential: {count} schedules have {count - 1} milestones between, got {milestones!r}")
+            )
         if milestones != sorted(milestones):
-            raise ValueError(f"Sequential: milestones are in order, got {milestones!r}")
+            raise ValueError(located(f"Sequential: milestones are in order, got {milestones!r}"))
         object.__setattr__(self, "milestones", tuple(milestones))
 
     def __call__(self, step: int) -> float:
@@ -147,8 +149,10 @@ def _check_part(schedule: Any, part: Any) -> None:
     """Raises `ValueError` for a part that follows the loss."""
     if isinstance(part, ReduceOnPlateau):
         raise ValueError(
-            f"{type(schedule).__name__} holds schedules of the step alone, and ReduceOnPlateau follows the loss; give "
-            "it to the optimizer itself"
+            located(
+                f"{type(schedule).__name__} holds schedules of the step alone, and ReduceOnPlateau follows the loss; "
+                "give it to the optimizer itself"
+            )
         )
 
 
@@ -158,14 +162,14 @@ def _check_schedules(schedule: Any) -> None:
     """
     kind, given = type(schedule).__name__, schedule.schedules
     if callable(given) or not isinstance(given, Iterable) or isinstance(given, (str, bytes)):
-        raise TypeError(f"{kind}: schedules is a list of schedules, got {given!r}")
+        raise TypeError(located(f"{kind}: schedules is a list of schedules, got {given!r}"))
     parts = tuple(given)
     if not parts:
-        raise ValueError(f"{kind}: there is no schedule in schedules")
+        raise ValueError(located(f"{kind}: there is no schedule in schedules"))
     for part in parts:
         _check_part(schedule, part)
         if not callable(part) and as_real(part) is None:
-            raise TypeError(f"{kind}: schedules are schedules or rates, got {part!r}")
+            raise TypeError(located(f"{kind}: schedules are schedules or rates, got {part!r}"))
         if not callable(part) and as_rate(part) is None:
-            raise ValueError(f"{kind}: a rate is a finite number of 0 or more, got {part!r}")
+            raise ValueError(located(f"{kind}: a rate is a finite number of 0 or more, got {part!r}"))
     object.__setattr__(schedule, "schedules", tuple(p if callable(p) else as_real(p) for p in parts))

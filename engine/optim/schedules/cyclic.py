@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ... import array_api as xp
+from ...tracing.errors import located
 from .schedule import check_function, check_numbers, check_rates
 from .spelling import Spelled
 from .traced_steps import floor
@@ -47,9 +48,9 @@ class Cyclic(Spelled):
             check_function(self, "scale_fn")
         elif self.mode not in ("triangular", "triangular2", "exp_range"):
             modes = "'triangular', 'triangular2' or 'exp_range'"
-            raise ValueError(f"Cyclic: mode is {modes}, or scale_fn is given, got {self.mode!r}")
+            raise ValueError(located(f"Cyclic: mode is {modes}, or scale_fn is given, got {self.mode!r}"))
         if self.scale_mode not in ("cycle", "iterations"):
-            raise ValueError(f"Cyclic: scale_mode is 'cycle' or 'iterations', got {self.scale_mode!r}")
+            raise ValueError(located(f"Cyclic: scale_mode is 'cycle' or 'iterations', got {self.scale_mode!r}"))
         check_momenta(self)
 
     def __call__(self, step: int) -> float:
@@ -94,6 +95,6 @@ def check_momenta(schedule: Any) -> None:
     for name in ("base_momentum", "max_momentum"):
         check_numbers(schedule, **{name: (0, math.inf)})
         if not getattr(schedule, name) < 1:
-            raise ValueError(f"{kind}: {name} is 0 or more and below 1, got {getattr(schedule, name)!r}")
+            raise ValueError(located(f"{kind}: {name} is 0 or more and below 1, got {getattr(schedule, name)!r}"))
     if not isinstance(schedule.cycle_momentum, bool):
-        raise ValueError(f"{kind}: cycle_momentum is True or False, got {schedule.cycle_momentum!r}")
+        raise ValueError(located(f"{kind}: cycle_momentum is True or False, got {schedule.cycle_momentum!r}"))

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ...tracing.errors import located
 from ...tracing.numbers import as_whole
 from .schedule import Scaled, check_numbers, check_rates, check_steps
 from .traced_steps import count, least, of
@@ -119,7 +120,7 @@ class Linear(Scaled):
         check_rates(self, "lr")
         check_numbers(self, start_factor=(0, 1), end_factor=(0, 1))
         if not self.start_factor:
-            raise ValueError("Linear: start_factor is above 0, got 0")
+            raise ValueError(located("Linear: start_factor is above 0, got 0"))
         check_steps(self, "total_iters", 1)
 
     def __call__(self, step: int) -> float:
@@ -177,9 +178,9 @@ class Polynomial(Scaled):
 def whole_steps(schedule: Any, name: str, given: Any) -> list[int]:
     """Numbers of steps as Python's. Raises `ValueError` where one is not whole or below 0, `TypeError` for no list."""
     if not isinstance(given, Iterable) or isinstance(given, (str, bytes)):
-        raise TypeError(f"{type(schedule).__name__}: {name} is a list of steps, got {given!r}")
+        raise TypeError(located(f"{type(schedule).__name__}: {name} is a list of steps, got {given!r}"))
     values = list(given)
     steps = [as_whole(value) for value in values]
     if any(step is None or step < 0 for step in steps):
-        raise ValueError(f"{type(schedule).__name__}: {name} are whole numbers of 0 or more, got {values!r}")
+        raise ValueError(located(f"{type(schedule).__name__}: {name} are whole numbers of 0 or more, got {values!r}"))
     return [step for step in steps if step is not None]

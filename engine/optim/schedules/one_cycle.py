@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ... import array_api as xp
-from ...tracing.tracer import Tracer
+from ...tracing.tracer import Tracer, located
 from .cyclic import check_momenta
 from .schedule import check_numbers, check_rates, check_steps, one_of
 from .spelling import Spelled
@@ -77,11 +77,11 @@ class OneCycle(Spelled):
         check_numbers(self, rising=(0, 1), first=(0, math.inf), last=(0, math.inf))
         for name in ("first", "last"):
             if not getattr(self, name):
-                raise ValueError(f"OneCycle: {name} is above 0, got {getattr(self, name)!r}")
+                raise ValueError(located(f"OneCycle: {name} is above 0, got {getattr(self, name)!r}"))
         if self.anneal_strategy not in ("cos", "linear"):
-            raise ValueError(f"OneCycle: anneal_strategy is 'cos' or 'linear', got {self.anneal_strategy!r}")
+            raise ValueError(located(f"OneCycle: anneal_strategy is 'cos' or 'linear', got {self.anneal_strategy!r}"))
         if not isinstance(self.three_phase, bool):
-            raise ValueError(f"OneCycle: three_phase is True or False, got {self.three_phase!r}")
+            raise ValueError(located(f"OneCycle: three_phase is True or False, got {self.three_phase!r}"))
         check_momenta(self)
 
     def __call__(self, step: int) -> float:

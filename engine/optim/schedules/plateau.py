@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ... import array_api as xp
+from ...tracing.errors import located
 from .schedule import check_numbers, check_rates, check_steps
 from .spelling import Spelled
 
@@ -43,13 +44,13 @@ class ReduceOnPlateau(Spelled):
         check_rates(self, "lr", "min_lr")
         check_numbers(self, factor=(0, 1), threshold=(-math.inf, math.inf), eps=(0, math.inf))
         if self.factor == 1:
-            raise ValueError("ReduceOnPlateau: factor is below 1, got 1")
+            raise ValueError(located("ReduceOnPlateau: factor is below 1, got 1"))
         check_steps(self, "patience", 0)
         check_steps(self, "cooldown", 0)
         for name, choices in (("mode", ("min", "max")), ("threshold_mode", ("rel", "abs"))):
             if getattr(self, name) not in choices:
                 raise ValueError(
-                    f"ReduceOnPlateau: {name} is {choices[0]!r} or {choices[1]!r}, got {getattr(self, name)!r}"
+                    located(f"ReduceOnPlateau: {name} is {choices[0]!r} or {choices[1]!r}, got {getattr(self, name)!r}")
                 )
 
     def __call__(self, step: int) -> float:

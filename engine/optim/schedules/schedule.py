@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
+from ...tracing.errors import located
 from ...tracing.numbers import as_rate, as_real, as_whole
 from .spelling import Spelled
 
@@ -25,7 +26,9 @@ def rate(lr: float | Schedule, step: int) -> float:
         given = math.inf
     value = as_rate(given)
     if value is None:
-        raise ValueError(f"the learning rate for step {step} is {given!r}; it must be a finite number of 0 or more")
+        raise ValueError(
+            located(f"the learning rate for step {step} is {given!r}; it must be a finite number of 0 or more")
+        )
     return value
 
 
@@ -48,9 +51,9 @@ def check_rates(schedule: Any, *names: str) -> None:
         kind = type(schedule).__name__
         if value is None:
             what = f"{name} is a number" + (" or a schedule" if name == "after" else "")
-            raise TypeError(f"{kind}: {what}, got {getattr(schedule, name)!r}")
+            raise TypeError(located(f"{kind}: {what}, got {getattr(schedule, name)!r}"))
         if as_rate(value) is None:
-            raise ValueError(f"{kind}: {name} is a finite number of 0 or more, got {value!r}")
+            raise ValueError(located(f"{kind}: {name} is a finite number of 0 or more, got {value!r}"))
         object.__setattr__(schedule, name, value)
 
 
@@ -64,7 +67,7 @@ def check_numbers(schedule: Any, **limits: tuple[float, float]) -> None:
             what = "a finite number"
             if low > -math.inf:
                 what = f"{low:g} or more" if high == math.inf else f"from {low:g} to {high:g}"
-            raise ValueError(f"{type(schedule).__name__}: {name} is {what}, got {getattr(schedule, name)!r}")
+            raise ValueError(located(f"{type(schedule).__name__}: {name} is {what}, got {getattr(schedule, name)!r}"))
         object.__setattr__(schedule, name, value)
 
 
@@ -73,7 +76,7 @@ def check_steps(schedule: Any, name: str, least: int) -> None:
     value = as_whole(getattr(schedule, name))
     if value is None or value < least:
         unit = " step" if name == "every" else ""
-        raise ValueError(f"{name} is at least {least}{unit}, and whole, got {getattr(schedule, name)!r}")
+        raise ValueError(located(f"{name} is at least {least}{unit}, and whole, got {getattr(schedule, name)!r}"))
     object.__setattr__(schedule, name, value)
 
 
@@ -81,15 +84,15 @@ def check_function(schedule: Any, name: str) -> None:
     """Raises `TypeError` where an argument is no function."""
     given = getattr(schedule, name)
     if not callable(given):
-        raise TypeError(f"{type(schedule).__name__}: {name} is a function, got {type(given).__name__}")
+        raise TypeError(located(f"{type(schedule).__name__}: {name} is a function, got {type(given).__name__}"))
 
 
 def one_of(schedule: Any, name: str, given: Any, other: str, also: Any, default: Any) -> Any:
     """What an argument of two names is. Raises `TypeError` where both are given, and where neither is."""
     if also is None:
         if given is None and default is None:
-            raise TypeError(f"{type(schedule).__name__}: {name} is missing")
+            raise TypeError(located(f"{type(schedule).__name__}: {name} is missing"))
         return default if given is None else given
     if given is not None:
-        raise TypeError(f"{type(schedule).__name__}: {other} is {name} by another name; give one of them")
+        raise TypeError(located(f"{type(schedule).__name__}: {other} is {name} by another name; give one of them"))
     return also

@@ -49,7 +49,7 @@ def key_of_seed(seed: int) -> np.int64:
     """The key of a seed of 0 or more: 64 well-mixed bits, so that runs with neighbouring seeds share no step's key."""
     whole = as_whole(seed)
     if whole is None or whole < 0:
-        raise ValueError(f"a seed is 0 or more, and whole, got {seed!r}")
+        raise ValueError(located(f"a seed is 0 or more, and whole, got {seed!r}"))
     return np.random.SeedSequence(whole).generate_state(1, np.uint64).view(np.int64)[0]
 
 

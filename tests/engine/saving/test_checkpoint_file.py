@@ -1,6 +1,7 @@
 """Checkpoint files: round trips, torch's files, atomic writes, and every way in which a file can be wrong."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -34,7 +35,7 @@ def test_arrays_and_metadata_come_back_as_they_were(tmp_path):
 
 
 def test_metadata_that_is_no_text_is_named(tmp_path):
-    for wrong, message in (({"a": "b", "n": 3}, "got 'n': 3$"), ({7: "b"}, "got 7: 'b'$")):
+    for wrong, message in (({"a": "b", "n": 3}, "got 'n': 3, at"), ({7: "b"}, "got 7: 'b', at")):
         with pytest.raises(TypeError, match=f"the metadata of a checkpoint are texts by names, {message}"):
             save_arrays(tmp_path / "c", ARRAYS, wrong)
     assert not os.listdir(tmp_path)
@@ -128,7 +129,7 @@ def test_names_shapes_and_dtypes_that_do_not_fit_are_all_listed():
     found = {"a": np.zeros(3, np.float32), "c": np.zeros(1), "d": np.zeros(1)}
     with pytest.raises(gl.CheckpointError) as caught:
         check_names(EXPECTED, found, source="the arrays of file.safetensors")
-    assert str(caught.value) == (
+    assert re.sub(r", at \S+test_checkpoint_file.py:\d+\n", "\n", str(caught.value)) == (
         "the arrays of file.safetensors do not fit the model\n"
         "  of another type: a has shape (3,), the model's is (2,)\n"
         "  missing: b\n"
