@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,7 +55,7 @@ def is_ours(filename: str) -> bool:
 
 def frames() -> Iterator[FrameType]:
     """The frames that are active, from the caller's outwards, up to the innermost one of the user, included."""
-    frame: FrameType | None = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     while frame is not None and (shown := shown_frame(frame)) is not None:
         yield frame
         if shown:
@@ -78,7 +78,7 @@ _standing = _Standing()
 
 
 @contextlib.contextmanager
-def standing_at(file: str, line: int) -> Iterator[None]:
+def standing_at(file: str, line: int) -> Generator[None]:
     """Inside the block the user's line is this one, of a program that was written down elsewhere; none for ""."""
     before = _standing.line
     _standing.line = (file, line) if file else before
@@ -92,7 +92,7 @@ def user_line() -> tuple[str, int]:
     """File and line of the innermost call of the user; ("", 0) if there is none."""
     if _standing.line is not None:
         return _standing.line
-    frame: FrameType | None = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     while frame is not None and (shown := shown_frame(frame)) is not None:
         if shown:
             return shown, frame.f_lineno

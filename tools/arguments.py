@@ -88,6 +88,10 @@ def _target(parser: Any, what: str, default: str | None = "cpu") -> None:
     parser.add_argument("--target", default=default, metavar="NAME", help=f"{what} (cpu)")
 
 
+def _add_cores(parser: Any, what: str) -> None:
+    parser.add_argument("--cores", type=_cores, metavar="N", help=f"{what} (default: 2)")
+
+
 def _train_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "train",
@@ -140,7 +144,7 @@ def _train_parser(commands: Any) -> None:
     _add_precision(parser, of_run=True)
     _add_loss_scaling(parser)
     _target(parser, _RUNS_ON, default=None)
-    parser.add_argument("--cores", type=_cores, metavar="N", help="cut each step for N cores (default: 2)")
+    _add_cores(parser, "cut each step for N cores")
     parser.add_argument(
         "--ranks",
         choices=KINDS,
@@ -199,12 +203,7 @@ def _plan_parser(commands: Any) -> None:
         metavar="BYTES",
         help="the most pinned memory of its host that a GPU's step may take within --memory, 0 for none (what helps)",
     )
-    parser.add_argument(
-        "--cores",
-        type=_cores,
-        metavar="N",
-        help="cut the step for N cores (default: 2), time its parts here on one, and predict its time on N and others",
-    )
+    _add_cores(parser, "cut the step for N cores, time its parts here on one, and predict its time on N and others")
     parser.add_argument(
         "--bandwidth",
         type=_above_zero,
@@ -275,6 +274,7 @@ def _draw_parser(commands: Any) -> None:
     parser.add_argument("--layout", choices=LAYOUTS, help="by graphviz, or as a U (default: dot where it is installed)")
     parser.add_argument("--memory", type=_memory, metavar="BYTES", help="draw the plan for this budget")
     _target(parser, "the machine that the plan is for, as in gradloom plan")
+    _add_cores(parser, "draw the step that is cut for N cores")
 
 
 def _ir_parser(commands: Any) -> None:
@@ -290,6 +290,7 @@ def _ir_parser(commands: Any) -> None:
     parser.add_argument("--after", metavar="PASS", help=f"one of {', '.join(PASS_NAMES)}")
     parser.add_argument("--memory", type=_memory, metavar="BYTES", help="the graph that runs within this budget")
     _target(parser, "the machine that the graph is for, as in gradloom plan")
+    _add_cores(parser, "the graph of a step that is cut for N cores")
 
 
 def _compile_parser(commands: Any) -> None:
@@ -304,6 +305,7 @@ def _compile_parser(commands: Any) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help=_RECIPE)
     parser.add_argument("--threads", type=_positive, metavar="N", help="never changes a result (default: all cores)")
     _target(parser, _RUNS_ON)
+    _add_cores(parser, "cut the step for N cores")
 
 
 def _diagnose_parser(commands: Any) -> None:
@@ -325,6 +327,7 @@ def _diagnose_parser(commands: Any) -> None:
     )
     parser.add_argument("--threads", type=_positive, metavar="N", help="never changes a result (default: all cores)")
     _target(parser, _RUNS_ON)
+    _add_cores(parser, "cut the step for N cores")
     parser.add_argument("--memory", type=_memory, metavar="BYTES", help="a budget for the whole step, such as 200MB")
     parser.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", help="write all figures there, or print them alone"
@@ -379,7 +382,7 @@ def _bench_parser(commands: Any) -> None:
         metavar="N,N",
         help="measure Gradloom on so many threads too, a column each, as 1,2,4",
     )
-    parser.add_argument("--cores", type=_cores, metavar="N", help="cut Gradloom's work for N cores (default: 2)")
+    _add_cores(parser, "cut Gradloom's work for N cores")
     parser.add_argument("--rounds", type=_positive, default=5, metavar="N", help="processes of each side (default: 5)")
     parser.add_argument(
         "--seconds", type=_rate, default=1.0, metavar="S", help="time for steps in each process (default: 1)"

@@ -117,19 +117,19 @@ def _plan(options: argparse.Namespace) -> int:
 
 def _draw(options: argparse.Namespace) -> int:
     what = options.recipe, options.out, options.after, options.depth, options.only, options.layout
-    word = draw(*what, options.memory, options.target)
+    word = draw(*what, options.memory, options.target, options.cores)
     if word is not None:
         print(f"gradloom: {word}", file=sys.stderr)
     return 0
 
 
 def _ir(options: argparse.Namespace) -> int:
-    print(step_text(options.recipe, options.after, options.memory, options.target))
+    print(step_text(options.recipe, options.after, options.memory, options.target, options.cores))
     return 0
 
 
 def _compile(options: argparse.Namespace) -> int:
-    print(compile_report(options.recipe, options.threads, options.target))
+    print(compile_report(options.recipe, options.threads, options.target, options.cores))
     return 0
 
 

@@ -30,6 +30,7 @@ class DiagnoseOptions:
     seed: int = 0
     memory: str | None = None
     target: str = "cpu"
+    cores: int | None = None
     threads: int | None = None
     json: str | None = None
     html: str | None = None
@@ -56,6 +57,7 @@ def run_diagnose(options: DiagnoseOptions, console: Console) -> int:
         data.batch,
         memory=options.memory,
         target=options.target,
+        cores=options.cores,
         threads=options.threads,
         seed=options.seed,
         diagnose=True,

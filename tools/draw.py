@@ -40,22 +40,23 @@ def draw(
     layout: str | None = None,
     memory: str | None = None,
     target: str = "cpu",
+    cores: int | None = None,
 ) -> str | None:
     """Draw the step of `recipe` into the file `out`; returns a word for the user where something else was drawn.
 
     `after` is a pass; by default the graph as it is planned, within `memory` if given, with its critical path and what
-    its peak is made of. It is for `target`. `layout` is `dot` or `u`, by default dot where it is installed. Raises
-    `CommandError` where that cannot be done.
+    its peak is made of. It is for `target`, cut for so many `cores`. `layout` is `dot` or `u`, by default dot where it
+    is installed. Raises `CommandError` where that cannot be done.
     """
     kind = Path(out).suffix.removeprefix(".").lower()
     if kind not in FORMATS:
         raise CommandError(f"cannot draw {out}: give a file that ends in {', '.join('.' + f for f in FORMATS)}")
     if layout == "u" and kind != "svg":
         raise CommandError(f"the layout u makes .svg files, not .{kind}")
-    passes = None if after is None else passes_with(after, target)
+    passes = None if after is None else passes_with(after, target, cores)
     if after is not None and memory is not None:
         raise CommandError("--memory goes with the planned graph, not with --after")
-    graph, bounds = _graph(recipe, after, passes, memory, target)
+    graph, bounds = _graph(recipe, after, passes, memory, target, cores)
     title = f"One training step of {recipe}" + (f", after {after}" if after else "")
     try:
         text, word = _picture(graph, bounds, title, kind, depth, only, layout)
@@ -69,12 +70,12 @@ def draw(
 
 
 def _graph(
-    recipe: str, after: str | None, passes: Sequence[Pass] | None, memory: str | None, target: str
+    recipe: str, after: str | None, passes: Sequence[Pass] | None, memory: str | None, target: str, cores: int | None
 ) -> tuple[Graph, Bounds]:
     ingredients = make_recipe(recipe)
     if passes is not None:
         return run_passes(trace_step(*ingredients).graph, passes, after), NO_BOUNDS
-    planned = plan_step(*ingredients, memory=memory, target=target)
+    planned = plan_step(*ingredients, memory=memory, target=target, cores=cores)
     return planned.plan.graph, bounds_of(planned.report)
 
 

@@ -107,6 +107,32 @@ def test_steps_run_on_a_target(
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        ["ir", "--memory", "1MB"],
+        ["ir", "--after", "fuse"],
+        ["draw", "-o", "step.dot"],
+        ["draw", "-o", "step.dot", "--after", "fuse"],
+        ["compile"],
+        ["diagnose", "--steps", "1"],
+    ],
+)
+def test_a_step_is_cut_for_a_number_of_cores(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    Path("small.py").write_text(SMALL)
+    arguments = [command[0], "small.py:line", *command[1:]]
+    assert main([*arguments, "--cores", "12"]) == 0
+    assert main([*arguments, "--cores", "4", "--target", "cuda-emulated"]) == 2
+    assert "cores is for the CPU, got 4 for 'cuda-emulated:sm_90'; leave it out\n" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as exit:
+        main([*arguments, "--cores", "4000"])
+    assert exit.value.code == 2
+    assert "4000 is more than 256" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["ir", "digits", "--after", "magic"], f"there is no pass 'magic' for cpu; there are {', '.join(PASS_NAMES)}"),
