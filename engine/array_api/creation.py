@@ -39,7 +39,17 @@ def _known(array: Any) -> Any:
 
 
 def _made_by(function: Callable[..., Any]) -> Callable[..., Any]:
-    return functools.wraps(function)(lambda *args, **kwargs: _known(function(*args, **kwargs)))
+    @functools.wraps(function)
+    def make(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return _known(function(*args, **kwargs))
+        except (TypeError, ValueError) as error:
+            dtype = kwargs.get("dtype", args[1] if len(args) > 1 and isinstance(args[1], str) else None)
+            if dtype is not None:
+                dtype_argument(dtype)
+            raise type(error)(located(f"np.{function.__name__}: {error}")) from None
+
+    return make
 
 
 arange, empty, eye, identity, ones, tri, zeros, indices = map(

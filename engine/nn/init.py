@@ -241,7 +241,7 @@ def dirac(groups: int = 1) -> Initializer:
     """
     whole = as_whole(groups)
     if whole is None or whole < 1:
-        raise ValueError(located(f"dirac: groups is a whole number of 1 or more, got {groups!r}"))
+        raise ValueError(located(f"dirac: groups is 1 or more, got {groups!r}"))
     return partial(_draw_dirac, groups=whole)
 
 

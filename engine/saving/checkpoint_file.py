@@ -39,6 +39,8 @@ def save_arrays(
     of the one that it replaces, or that which the umask gives. What a process left beside it that was killed while it
     wrote is removed.
     """
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise TypeError(located(f"the path of a checkpoint is a str or a pathlib.Path, got {path!r}"))
     tensors, said = savable(arrays, metadata or {})
     try:
         with replacing(path) as file:

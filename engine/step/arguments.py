@@ -125,7 +125,7 @@ def call_loss(loss_fn: Callable[[Any, Any], Any], model: Module, batch: Any, bin
     try:
         return loss_fn(model, batch)
     except Exception as error:
-        if isinstance(error, KeyError):
+        if isinstance(error, LookupError):
             note_names(error, batch, "the batch")
         taken = None if binding.was_entered else _taken_for(loss_fn)
         if taken is None:
@@ -138,9 +138,12 @@ def call_loss(loss_fn: Callable[[Any, Any], Any], model: Module, batch: Any, bin
         ) from error
 
 
-def note_names(error: KeyError, batch: Any, what: str) -> None:
-    """Note with the error of a name that a batch, called `what`, does not have which it has."""
+def note_names(error: LookupError, batch: Any, what: str) -> None:
+    """Note with the error of a name, or a place, that a batch, called `what`, does not have which it has."""
     name = error.args[0] if error.args else None
+    if isinstance(batch, (tuple, list)) and name == f"{type(batch).__name__} index out of range":
+        parts = ", ".join(f"{x.dtype} of {x.shape}" if hasattr(x, "dtype") else type(x).__name__ for x in batch)
+        error.add_note(f"{what} is a {type(batch).__name__} of length {len(batch)}: {parts or 'empty'}")
     if isinstance(batch, Mapping) and isinstance(name, str) and name not in batch:
         known = [str(key) for key in batch]
         near = similar(name, known)

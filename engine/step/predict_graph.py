@@ -107,7 +107,7 @@ def trace_predict(
             given = optree.tree_unflatten(tree, arrays)
             try:
                 result = fn(model, *given)
-            except KeyError as error:
+            except LookupError as error:
                 for argument in given:
                     note_names(error, argument, "the argument")
                 raise

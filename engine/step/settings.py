@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from ..optim import Optimizer
 from ..optim.update_inputs import DEFAULT_GROUP
 from ..report.schema import MemoryReport
 from ..saving.checkpoint_file import CheckpointError, CheckpointWarning
-from ..tracing.errors import located
+from ..tracing.errors import located, warn
 
 _MOST_STEPS = 2**48
 """More updates than any run can do: at a microsecond each they take nine years."""
@@ -89,7 +88,7 @@ def warn_of_other_settings(
     if differing:
         lines = "\n  ".join(differing)
         text = f"{path} was made with other settings, so training goes on to other bits\n  {lines}"
-        warnings.warn(text, CheckpointWarning, stacklevel=4)
+        warn(text, CheckpointWarning)
 
 
 def _is_number(text: str) -> bool:

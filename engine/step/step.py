@@ -195,10 +195,11 @@ class Step(StepArrays):
     def _drop(self, program: Any) -> None:
         self._live.drop_user(program)
 
-    def __call__(self, batch: Any, *others: Never) -> Any:
+    def __call__(self, batch: Any = ..., *others: Never, **named: Never) -> Any:
         """One update. Returns the loss, or `(loss, metrics)` if the loss function does."""
-        if others:
-            raise TypeError(located(self._batch_type.as_one(1 + len(others))))
+        if others or named or batch is ...:
+            count = (batch is not ...) + len(others) + len(named)
+            raise TypeError(located(self._batch_type.as_one(count)))
         arrays = dense_arrays(self._batch_type.leaves(batch), lambda: self._batch_type.names, self._backend.of_device)
         key = tuple([(a.shape, a.dtype) for a in arrays])
         live = self._live

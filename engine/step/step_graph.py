@@ -376,5 +376,7 @@ def parts_of(types: Sequence[ArrayType], accumulate: int) -> int:
     length = max(lengths, key=lambda length: (lengths[length], length))
     parts = next((n for n in range(accumulate, length) if length % n == 0), max(length, 1))
     if parts > accumulate:
-        _log.warning("accumulate=%d does not divide a batch of %d, which runs in %d parts", accumulate, length, parts)
+        _log.warning(
+            located(f"accumulate={accumulate} does not divide a batch of {length}, which runs in {parts} parts")
+        )
     return parts

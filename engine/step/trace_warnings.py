@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -93,4 +92,4 @@ def _warn_once(message: str, warned: set[str]) -> None:
     """Warn once of what is so for every batch of a step."""
     if message not in warned:
         warned.add(message)
-        warnings.warn(message, UserWarning, stacklevel=4)
+        warn(message, UserWarning)

@@ -25,13 +25,13 @@ class TracingWarning(UserWarning):
     """The program can be traced as written, but may not do what is meant. The message says what to write."""
 
 
-def warn(message: str) -> None:
-    """Issue a `TracingWarning` that stands at the user's line."""
+def warn(message: str, kind: type[Warning] = TracingWarning) -> None:
+    """Issue a warning that stands at the user's line."""
     chain = list(frames())
     frame = chain[-1] if chain else None
     if frame is None or not shown_frame(frame):
-        warnings.warn(message, TracingWarning, stacklevel=2)
+        warnings.warn(message, kind, stacklevel=2)
         return
     registry = frame.f_globals.setdefault("__warningregistry__", {})
     name = frame.f_globals.get("__name__")
-    warnings.warn_explicit(message, TracingWarning, frame.f_code.co_filename, frame.f_lineno, name, registry)
+    warnings.warn_explicit(message, kind, frame.f_code.co_filename, frame.f_lineno, name, registry)

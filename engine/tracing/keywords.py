@@ -50,12 +50,12 @@ def tells_keywords(function: Callable[P, R]) -> Callable[P, R]:
         if not known.issuperset(kwargs):
             what = type(args[0]).__name__ if function.__name__ == "__init__" else function.__name__
             raise unknown_keyword(what, next(name for name in kwargs if name not in known), known - {"self"})
-        if function.__name__ != "__init__":
-            return function(*args, **kwargs)
         try:
             return function(*args, **kwargs)
         except UNFIT as error:
-            told = retold(function, args, kwargs, error)
+            if isinstance(error, TypeError) and error.__traceback__ is not None and not error.__traceback__.tb_next:
+                raise TypeError(located(str(error))) from None  # arguments are missing, or there are too many
+            told = retold(function, args, kwargs, error) if function.__name__ == "__init__" else error
             if told is error:
                 raise
             raise told from None

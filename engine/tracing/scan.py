@@ -37,6 +37,8 @@ def scan(
     In a program it is one node. Outside, it computes at once, with NumPy. Raises `ShapeError` or `TracingError` where
     the carry changes, or where the lengths do not fit.
     """
+    if not callable(f):
+        raise TypeError(located(f"scan: f is a function of a carry and a step, got {type(f).__name__}"))
     trace = current_trace()
     if trace is None:
 

@@ -186,3 +186,113 @@ def test_wrong_options_are_told_with_the_users_line(place: ModuleType, tmp_path:
                     bare.append(said)
     assert told
     assert not bare, "\n".join(bare)
+
+
+# Wrong options of functions.
+
+MODEL = nn.Linear(4, 3)
+BATCH = {"x": np.ones((8, 4), "float32"), "y": np.arange(8) % 3}
+
+
+def loss_fn(model: Any, batch: Any) -> Any:
+    return nn.cross_entropy(model(batch["x"]), batch["y"])
+
+
+def compiled(**options: Any) -> gl.Step:
+    return gl.compile_step(MODEL, loss_fn, gl.optim.SGD(0.1), BATCH, **options)
+
+
+@pytest.fixture(scope="module")
+def step() -> gl.Step:
+    return compiled()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"memory": "lots"}, "memory is a number of bytes or text such as '200MB'.* got 'lots'"),
+        ({"memory": -5}, "memory is a number of bytes.* got -5"),
+        ({"cores": 0}, "cores is a whole number from 1 to 256"),
+        ({"threads": 0}, "threads is a whole number of 1 or more"),
+        ({"accumulate": 0}, "accumulate is a whole number of 1 or more, got 0"),
+        ({"seed": -1}, "a seed is 0 or more, and whole, got -1"),
+        ({"precision": "fp8"}, "precision is .* got 'fp8'"),
+        ({"shapes": "x"}, "shapes is 'any'.* got 'x'"),
+        ({"train": "zz*"}, "the pattern 'zz.' fits no parameter"),
+        ({"clip_norm": -1}, "clip_norm is a number above 0, got -1"),
+        ({"clip_value": "a"}, "clip_value is a number above 0, got 'a'"),
+        ({"target": "tpu"}, "target 'tpu' is not available"),
+        ({"share": 3}, "share is a step of gl.compile_step"),
+        ({"parts": 2}, "parts=2 is for a step with ranks"),
+        ({"ranks": 2}, "ranks are those that take part in a step, got 2"),
+        ({"host_memory": "8GB"}, "host_memory is for GPUs"),
+        ({"memory": "1B"}, "the budget is 1 "),
+    ],
+)
+def test_a_wrong_option_of_a_step_is_told_with_the_users_line(options: dict[str, Any], message: str):
+    with pytest.raises((ValueError, TypeError, MemoryError), match=message) as caught:
+        compiled(**options)
+    assert LINE.search(str(caught.value).replace("\n ", "")), caught.value
+    assert caught.value.__cause__ is None
+
+
+CALLS: list[tuple[str, Callable[[gl.Step], Any]]] = [
+    ("compile_step.. missing 1 required positional argument", lambda step: gl.compile_step(MODEL, loss_fn, 1)),
+    ("a step takes its batch as one argument, got 2; write step", lambda step: step(x=1, y=2)),
+    ("a step takes its batch as one argument, got 0; write step", lambda step: step()),
+    ("epochs is a whole number", lambda step: gl.fit(step, BATCH, epochs=-1)),
+    ("different numbers of examples", lambda step: gl.fit(step, {"x": BATCH["x"], "y": BATCH["y"][:3]}, epochs=1)),
+    ("the path of a checkpoint is a str", lambda step: step.save(3)),
+    ("could not save nowhere/a: No such file", lambda step: step.save("nowhere/a")),
+    ("cannot load nowhere/a: there is no such file", lambda step: step.load("nowhere/a")),
+    ("do not fit the model", lambda step: step.set_parameters({"weight": BATCH["x"]})),
+    ("a learning rate is a number of 0 or more", lambda step: setattr(step, "learning_rate", -1)),
+    ("step.bind takes a function", lambda step: step.bind(3)),
+    ("data is a pytree of arrays", lambda step: gl.evaluate(step, 3)),
+    ("the path of a file is a str", lambda step: gl.data.read_npy(3)),
+    ("there is no such file", lambda step: gl.data.read_csv("nowhere.csv")),
+    ("a part is a share between 0 and 1", lambda step: gl.data.split(BATCH, -0.5)),
+    ("batch_size is at least 1, got 0", lambda step: gl.data.batches(BATCH, 0)),
+    ("dtype 'float8' is not supported", lambda step: gl.spec(3, "float8")),
+    ("dtype 'float8' is not supported", lambda step: gl.numpy.zeros(3, "float8")),
+    ("dtype 'float8' is not supported", lambda step: gl.numpy.ones(3, dtype="float8")),
+    ("np.eye: 'str' object cannot be interpreted", lambda step: gl.numpy.eye("three")),
+    ("a shape has no negative lengths", lambda step: gl.spec((3, -1))),
+    ("needs a key", lambda step: gl.random.normal(3)),
+    ("timeout is a number of seconds above 0", lambda step: gl.ranks.mpi(timeout=-1)),
+    ("grad takes a function", lambda step: gl.grad(3)),
+    ("argnums 3 for a call with 1", lambda step: gl.grad(lambda x: x.sum(), argnums=3)(BATCH["x"])),
+    ("has shape .* and no axis 9", lambda step: gl.vmap(lambda x: x, in_axes=9)(BATCH["x"])),
+    ("checkpoint takes a function", lambda step: gl.checkpoint(3)),
+    ("true_fun is a function", lambda step: gl.cond(True, 3, 4)),
+    ("scan: f is a function", lambda step: gl.scan(3, 0.0, BATCH["x"])),
+    ("threads is a whole number", lambda step: gl.compile(lambda x: x, threads=0)(BATCH["x"])),
+    ("compile takes a function", lambda step: gl.compile(3)),
+    ("there is no CPU target 'z80'", lambda step: gl.Target.cpu("z80")),
+    ("the graph has 1 inputs, got 0 arrays", lambda step: gl.interpret(gl.trace(lambda x: x + 1, BATCH["x"]))),
+]
+
+
+@pytest.mark.parametrize(("message", "call"), CALLS, ids=[message for message, _ in CALLS])
+def test_a_wrong_argument_of_a_function_is_told_with_the_users_line(
+    message: str, call: Callable[[Any], Any], step: gl.Step, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Exception, match=message) as caught:
+        call(step)
+    assert LINE.search(str(caught.value)), caught.value
+
+
+def test_a_batch_that_is_too_short_is_told_what_it_has():
+    with pytest.raises(IndexError) as caught:
+        gl.compile_step(
+            MODEL, lambda model, batch: nn.mse_loss(model(batch[0]), batch[1]), gl.optim.SGD(0.1), (BATCH["x"],)
+        )
+    assert caught.value.__notes__ == ["the batch is a tuple of length 1: float32 of (8, 4)"]
+
+
+def test_warnings_of_a_step_stand_at_the_users_line():
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    with pytest.warns(UserWarning, match="accumulate=2: batch norm at") as told:
+        gl.plan_step(model, loss_fn, gl.optim.SGD(0.1), BATCH, accumulate=2)
+    assert {Path(each.filename).name for each in told} == {"test_users_line.py"}
