@@ -10,6 +10,7 @@ from ...ir.near_names import nearest_names
 from ...ir.printable import brief
 from ..nn import Module, Parameter
 from ..nn.name_patterns import chooses
+from ..nn.registration import arrays_held
 from ..tracing.tracer import located
 
 Train = str | Sequence[str] | Callable[[str, ArrayType], bool] | None
@@ -27,6 +28,9 @@ def trained_parameters(model: Module, train: Train) -> list[tuple[str, Parameter
     trained = [(name, p) for name, p in parameters if p.requires_grad and (meant is None or p in meant)]
     if not trained:
         what = "the model has no parameters"
+        held = next((path for path, _ in arrays_held(model)), None)
+        if held is not None:
+            what += f", and {held} is an array; write nn.Parameter(array), which is trained"
         if parameters:
             which = "all parameters of the model" if meant is None else f"all that train={_shown(train)} chooses"
             what = f"{which} are frozen"

@@ -51,6 +51,9 @@ class _Use:
 
 def needs_value(what: str, instead: str, x: Any) -> NoReturn:
     """Raise `TracingError`: `what` was done with the traced array `x`, or something that the user's line tells."""
+    if x.owner.closed:
+        advice = "return it from that function: a loss function may return loss, {'name': array}"
+        raise TracingError(located(f"{what} needs the value of an array of a trace that has ended; {advice}"))
     floats = _floats_behind(x)
     if floats:
         message = f"{what} needs the value of the float {' and '.join(floats)}, which is an argument of the program"

@@ -19,7 +19,7 @@ class NeedsValues(ArrayMethods):
 
     def __bool__(self) -> bool:
         needs_value(
-            "a branch on (or truth of)",
+            "a branch (if, while, and, or, not)",
             "write np.where(condition, a, b) instead of if, or gl.cond(condition, f, g) where only one may run, "
             "gl.while_loop(condition, body, x) instead of while, & | ~ instead of and, or, not, and (a < x) & (x < b) "
             "instead of a < x < b",

@@ -296,3 +296,26 @@ def test_warnings_of_a_step_stand_at_the_users_line():
     with pytest.warns(UserWarning, match="accumulate=2: batch norm at") as told:
         gl.plan_step(model, loss_fn, gl.optim.SGD(0.1), BATCH, accumulate=2)
     assert {Path(each.filename).name for each in told} == {"test_users_line.py"}
+
+
+def test_an_array_that_outlived_its_trace_is_told_so():
+    kept: list[Any] = []
+    gl.compile(lambda x: kept.append(x * 2) or x)(BATCH["x"])
+    with pytest.raises(
+        gl.TracingError, match=r"float\(x\) needs the value of an array of a trace that has ended"
+    ) as told:
+        float(kept[0])
+    assert LINE.search(str(told.value))
+
+
+def test_an_array_in_place_of_a_parameter_is_named():
+    class Plain(nn.Module):
+        def __init__(self) -> None:
+            self.weight = np.ones((4, 3), "float32")
+
+        def forward(self, x: Any) -> Any:
+            return x @ self.weight
+
+    with pytest.raises(ValueError, match=r"nothing to train.* weight is an array; write nn.Parameter\(array\)") as told:
+        gl.plan_step(Plain(), loss_fn, gl.optim.SGD(0.1), BATCH)
+    assert LINE.search(str(told.value))
