@@ -235,7 +235,11 @@ def _plan_parser(commands: Any) -> None:
         metavar="GB/S,LATENCY",
         help=f"with --ranks: what a rank sends at a time, and the time of an empty message ({NETWORK})",
     )
-    parser.add_argument("--largest-batch", action="store_true", help="print the largest batch that fits --memory")
+    parser.add_argument(
+        "--largest-batch",
+        action="store_true",
+        help="print the largest batch that fits --memory; exit code 2 where none does",
+    )
     parser.add_argument("--diff", metavar="OTHER", help="what changes from RECIPE to this one, by layer")
     parser.add_argument(
         "--fail-over",

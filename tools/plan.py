@@ -211,11 +211,13 @@ def _largest_batch(options: PlanOptions) -> int:
     if options.json is not None:
         answer = {"recipe": options.recipe, "memory": options.memory, "largest_batch": largest}
         _write(options.json, json.dumps(answer))
+    if not largest:
+        least = f"gradloom plan {options.recipe} --memory {options.memory} says the least that the step takes"
+        raise CommandError(f"no batch is small enough for {options.memory}: {least}, and what lives then")
     if options.json != "-":
         more = " or more" if largest == LONGEST_BATCH * options.accumulate else ""
-        fits = f"the largest batch that fits {options.memory} is {largest:,}{more}"
-        print(fits if largest else "no batch is small enough")
-    return 0 if largest else FAILED
+        print(f"the largest batch that fits {options.memory} is {largest:,}{more}")
+    return 0
 
 
 def _curve(plan: StepPlan, options: PlanOptions) -> list[dict[str, Any]]:

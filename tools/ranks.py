@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..engine.ranks import Ranks, mpi, one
 from ..engine.ranks.launcher import is_launched, launched_size
-from ..engine.step.data_parallel import Shard, near_powers
+from ..engine.step.data_parallel import Shard, near_powers, parts_refusal
 from .command_error import CommandError, OfAllRanks
 
 KINDS = ("mpi", "one")
@@ -36,11 +36,9 @@ def check_parts(ranks: Ranks | None, parts: int | None) -> None:
     """Raise `CommandError` where these ranks cannot share a batch in so many parts."""
     if ranks is None or parts is None:
         return
-    if parts & (parts - 1):
-        raise OfAllRanks(ranks, f"--parts is a power of two, got {parts}; write --parts {near_powers(parts)}")
-    if parts < ranks.size:
-        what = f"{ranks.size} ranks cannot share a batch in {parts} part{'s' * (parts > 1)}, of which each has one"
-        raise OfAllRanks(ranks, f"{what}; write --parts {ranks.size}, or start {parts} at most")
+    refused = parts_refusal(parts, ranks.size, "--parts ")
+    if refused is not None:
+        raise OfAllRanks(ranks, refused)
 
 
 def shard_of(name: str | None) -> Shard:

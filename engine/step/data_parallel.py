@@ -250,6 +250,18 @@ def check_take_part(ranks: Any) -> None:
     raise TypeError(located(f"ranks are those that take part in a step, got {ranks!r}; {how}"))
 
 
+def parts_refusal(parts: Any, ranks: int, option: str = "parts=") -> str | None:
+    """Why these `ranks` cannot share a batch in so many `parts`, and what to write after `option`; None if they can."""
+    count = as_whole(parts)
+    if count is None or count < 1 or count & (count - 1):
+        near = near_powers(count) if count is not None and count > 0 else max(PARTS, ranks)
+        return f"{option.strip(' =')} is a power of two, got {parts!r}; write {option}{near}"
+    if count < ranks:
+        what = f"{ranks} ranks cannot share a batch in {count} part{'s' * (count > 1)}, of which each has one"
+        return f"{what}; write {option}{ranks}, or start {count} at most"
+    return None
+
+
 def near_powers(number: int) -> str:
     """The powers of two next to a number above 0 that is none, as text: "4 or 8" for 6."""
     below = 1 << (number.bit_length() - 1)
@@ -272,10 +284,8 @@ def _data_parallel(ranks: Any, shard: Any, parts: Any) -> DataParallel | None:
     if size < 1 or size & (size - 1):
         how = f"take {near_powers(size) if size > 0 else 1}"
         raise ValueError(located(f"the number of ranks is a power of two, 1, 2, 4, 8, ..., got {size}; {how}"))
-    count = max(PARTS, size) if parts is None else as_whole(parts)
-    if count is None or count < 1 or count & (count - 1):
-        near = near_powers(count) if count is not None and count > 0 else max(PARTS, size)
-        raise ValueError(located(f"parts is a power of two, got {parts!r}; write parts={near}"))
-    if count < size:
-        raise ValueError(located(f"{size} ranks share {count} parts of a batch; write parts={size}, or start fewer"))
-    return DataParallel(size, count, shard, not isinstance(ranks, Ranks) or ranks.rank == 0)
+    parts = max(PARTS, size) if parts is None else parts
+    refused = parts_refusal(parts, size)
+    if refused is not None:
+        raise ValueError(located(refused))
+    return DataParallel(size, int(parts), shard, not isinstance(ranks, Ranks) or ranks.rank == 0)

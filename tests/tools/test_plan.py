@@ -209,8 +209,12 @@ def test_the_largest_batch_fits_and_one_more_does_not(recipes: Path, capsys: pyt
         assert str(more.report.variant).startswith("smaller-tiles")
     assert main(["plan", "mlp_s", "--memory", "1GB", "--largest-batch"]) == 0
     assert capsys.readouterr().out.endswith(" or more\n")  # it runs in tiles of the batch, however long
-    assert main(["plan", "zoo.py:small", "--memory", "10kB", "--largest-batch"]) == 1
-    assert capsys.readouterr().out == "no batch is small enough\n"
+    assert main(["plan", "zoo.py:small", "--memory", "10kB", "--largest-batch"]) == 2
+    said = capsys.readouterr()
+    least = "gradloom plan zoo.py:small --memory 10kB says the least that the step takes"
+    assert (said.out, said.err) == ("", f"gradloom: no batch is small enough for 10kB: {least}, and what lives then\n")
+    assert main(["plan", "zoo.py:small", "--memory", "10kB", "--largest-batch", "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["largest_batch"] == 0
 
 
 def test_a_curve_has_planned_and_really_run_points(recipes: Path, capsys: pytest.CaptureFixture[str]):

@@ -344,7 +344,7 @@ def test_what_ranks_cannot_share_is_refused():
     refused(ValueError, "power of two, 1, 2, 4, 8, ..., got 3; take 2 or 4", ranks=3)
     for parts, written in ((6, "4 or 8"), (0, "8"), (-3, "8"), (1000, "512 or 1024"), ("two", "8")):
         refused(ValueError, f"parts is a power of two, got '?{parts}'?; write parts={written}", ranks=one, parts=parts)
-    refused(ValueError, "4 ranks share 2 parts", ranks=4, parts=2)
+    refused(ValueError, "4 ranks cannot share a batch in 2 parts, .*; write parts=4, or start 2", ranks=4, parts=2)
     refused(ValueError, "parts=4 is for a step with ranks", parts=4)
     refused(ValueError, "shard is None, 'state'", ranks=one, shard="all")
     refused(TypeError, "ranks are those that take part", ranks="mpi")
