@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from ..engine.step.budget import budget_of
+from ..engine.step.data_parallel import near_powers
 from ..engine.step.loss_scaling import checked_loss_scaling
 from ..engine.tracing.precisions import checked_precision, half_of
 from ..ir.near_names import similar
@@ -511,7 +512,8 @@ def _cores(text: str) -> int:
 def _ranks(text: str) -> int:
     ranks = _positive(text)
     if ranks & (ranks - 1) or ranks > MOST_RANKS:
-        raise argparse.ArgumentTypeError(f"{text} is no power of two up to {MOST_RANKS:,}")
+        near = near_powers(ranks) if ranks < MOST_RANKS else str(MOST_RANKS)
+        raise argparse.ArgumentTypeError(f"{text} is no power of two up to {MOST_RANKS:,}, as ranks are: write {near}")
     return ranks
 
 
