@@ -14,6 +14,7 @@ import scipy.linalg
 from gpu_unjitted import Block
 from gradloom.ir import OPS, Array, Graph
 from gradloom.passes.memory.plan import Plan
+from gradloom.runtime.codegen.column_product import plain_column_product
 from gradloom.runtime.codegen.group_product import plain_group_product
 from gradloom.runtime.codegen.intrinsics import ARRAY_DTYPES
 from gradloom.runtime.codegen.line_gradient import plain_line_gradient
@@ -282,9 +283,17 @@ class _Machine:
     def unpack_square(self, short: str, lanes: int, whole: bool) -> Callable[..., None]:
         return plain_unpack_square(self.array(np.dtype(ARRAY_DTYPES[short])), _Block.word)
 
-    def tile_dots(self, short: str, lanes: int, rows: int, columns: int) -> Callable[..., None]:
+    def tile_dots(
+        self, short: str, lanes: int, rows: int, columns: int, interleaved: bool = False
+    ) -> Callable[..., None]:
         dtype = np.dtype(ARRAY_DTYPES[short])
-        return plain_tile_dots(self.array(dtype), dtype.itemsize, rows, columns)
+        return plain_tile_dots(self.array(dtype), dtype.itemsize, rows, columns, interleaved)
+
+    def column_product(
+        self, short: str, lanes: int, vectors: int, columns: int, whole: bool, turned: bool, dense_rows: bool
+    ) -> Callable[..., None]:
+        dtype = np.dtype(ARRAY_DTYPES[short])
+        return plain_column_product(self.array(dtype), dtype.itemsize, lanes * vectors, columns, whole, turned)
 
     def pair_product(self, rows: int, vectors: int) -> Callable[..., None]:
         return plain_pair_product(self.array(np.dtype("u2")), self.array(np.dtype("f4")), rows)
@@ -304,6 +313,7 @@ class _Machine:
         )
         for suffix, dtype in ARRAY_DTYPES.items():
             names[f"array_{suffix}"] = self.array(np.dtype(dtype))
+        names["column_product"] = self.column_product
         names["group_product"] = self.group_product
         names["pack_square"], names["unpack_square"] = self.pack_square, self.unpack_square
         names["line_gradient"], names["tile_product"] = self.line_gradient, self.tile_product

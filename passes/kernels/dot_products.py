@@ -24,6 +24,8 @@ _SECTION = 256
 _WORTH_ADDING = 8
 # Rows of a left operand that is read once for each few columns, at most.
 _MOST_ROWS = 65
+# Columns that are made of a right operand in rows, at most.
+_MOST_INTERLEAVED = 3
 # Lines that are read together, at most: prefetchers of the processor follow few.
 _MOST_LINES = 8
 
@@ -31,12 +33,27 @@ _MOST_LINES = 8
 def is_by_dots(x: View, y: View, target: Target) -> bool:
     """Whether the product of x (batch..., m, k) and y (batch..., k, n) is made of dot products."""
     dtype, (m, k), n = x.base.type.dtype, x.shape[-2:], y.shape[-1]
-    if target.matmul != "registers" or not is_float(dtype) or x.strides[-1] != 1 or y.strides[-2] != 1:
+    if target.matmul != "registers" or not is_float(dtype) or x.strides[-1] != 1:
         return False
     lanes = target.vector_bytes // dtype.itemsize
     if 0 in (m, n) or k < lanes:
         return False
+    if y.strides[-2] != 1:
+        return is_interleaved(y, target)
     return m < rows_by_dots(k, lanes) or n <= lanes or (n < NARROW * lanes and k >= _WORTH_ADDING * lanes)
+
+
+def is_interleaved(y: View, target: Target) -> bool:
+    """Whether dot products read so few columns of a right operand in rows that vectors of each are made in registers.
+    The rows lie without gaps, and have fewer elements than a vector.
+    """
+    n, lanes = y.shape[-1], target.vector_bytes // y.base.type.dtype.itemsize
+    return 1 < n <= min(most_columns(target), _MOST_INTERLEAVED) and n < lanes and y.strides[-2:] == (n, 1)
+
+
+def most_columns(target: Target) -> int:
+    """Columns of a tile of several rows, at most."""
+    return 5 if target.vector_registers > 19 else 3
 
 
 def rows_by_dots(k: int, lanes: int) -> int:
@@ -56,7 +73,7 @@ def most_dots(m: int, n: int, target: Target) -> tuple[int, int]:
     registers = target.vector_registers - 3
     if m < FEW_ROWS:
         return m, min(_MOST_LINES, registers // (m + 1))
-    columns = Rows.of(n, 5 if registers > 16 else 3).most
+    columns = Rows.of(n, most_columns(target)).most
     return min(_MOST_LINES, (registers - columns) // columns), columns
 
 

@@ -15,6 +15,7 @@ from ...ir import ArrayType, is_float
 from ..graph.views import View
 from ..target import DEFAULT_TARGET, Target
 from .dot_products import FEW_ROWS, NARROW, dot_shapes, is_by_dots, most_dots, rows_by_dots
+from .last_columns import NO_COLUMNS, LastColumns, last_columns
 from .register_tiles import RegisterTile, Rows, strips
 
 DEPTH = 256
@@ -47,11 +48,6 @@ _FEW_DEPTH = 16
 _LEAST_SWEEP, _SWEPT_PART = 256, 2
 SWEPT_ROWS = 8
 """Rows of a right operand that are swept at once, where one row is multiplied by it: the terms of a section."""
-# Multiply-adds up to which OpenBLAS has kernels of its own, and the part of the lanes that have columns from which on
-# register tiles are as fast; bytes of a row from which on they are where products are larger.
-_SMALL_WORK = 1_000_000
-_LEAST_PART = 0.75
-_LEAST_BYTES = 12
 # Rows below which BLAS multiplies row by row.
 _LEAST_ROWS = 4
 # Elements of the right operand from which on BLAS multiplies so few rows by it one at a time: that takes as long as to
@@ -99,6 +95,8 @@ class DotTiles:
 
     Where it is one row, a few rows of the right operand at a time are `swept` from end to end.
 
+    The `last` columns are multiplied by column tiles, and are in none of the strips.
+
     Where the product is made of dot products, `dots` are their tiles instead, rows by columns, of `most_dots`.
     """
 
@@ -120,6 +118,17 @@ class DotTiles:
     swept: bool = False
     dots: tuple[tuple[int, int], ...] = ()
     most_dots: tuple[int, int] = (0, 0)
+    last: LastColumns = NO_COLUMNS
+
+    @property
+    def is_by_blas(self) -> bool:
+        """Whether BLAS multiplies."""
+        return not (self.shapes or self.last.count or self.dots or self.swept)
+
+    def in_strips(self, n: int) -> set[int]:
+        """Columns of a tile of a product of n columns that lie in strips."""
+        of_tiles = {self.columns, n - (self.across - 1) * self.columns}
+        return {columns - self.last.count for columns in of_tiles}
 
     def tiles_met(self, m: int, n: int, itemsize: int, target: Target) -> frozenset[RegisterTile]:
         """The register tiles that a product of m x n meets, which are some of `shapes`."""
@@ -129,7 +138,7 @@ class DotTiles:
             for height in Rows.of(length, self.most_rows(itemsize, target)).sizes()
         }
         vectors: set[tuple[int, bool]] = set()
-        for length in (self.columns, n - (self.across - 1) * self.columns):
+        for length in self.in_strips(n) if self.shapes else ():
             of_row = strips(length, itemsize, self.most_vectors, target)
             partly = length * itemsize % target.vector_bytes > 0
             vectors |= {(width, partly and last) for width, last in of_row.kinds()}
@@ -144,7 +153,7 @@ class DotTiles:
 
     def register_bytes(self, target: Target) -> int:
         """Bytes of the largest register tile."""
-        rows, vectors = (max(shape[axis] for shape in self.shapes) for axis in (0, 1))
+        rows, vectors = (max((shape[axis] for shape in self.shapes), default=0) for axis in (0, 1))
         return rows * vectors * target.vector_bytes
 
     @property
@@ -164,7 +173,8 @@ class DotTiles:
 
     def most_rows(self, itemsize: int, target: Target) -> int:
         """Rows of the tallest register tile."""
-        return target.tile_rows(strips(self.columns, itemsize, self.most_vectors, target).width)
+        columns = self.columns - self.last.count
+        return target.tile_rows(strips(columns, itemsize, self.most_vectors, target).width if columns else 1)
 
 
 def dot_tiles(x: View, y: View, copies: int, target: Target, pairs: bool = False, parts: int = 1) -> DotTiles:
@@ -203,19 +213,6 @@ def dot_tiles(x: View, y: View, copies: int, target: Target, pairs: bool = False
         if parts == 1
         else replace(cut, group_bytes=target.round_to_line(cut.open_sums * cut.register_bytes(target)))
     )
-
-
-def is_faster_by_blas(x: View, y: View, target: Target) -> bool:
-    """Whether BLAS is faster than register tiles, as measured: where rows of the result leave lanes idle. It is a small
-    product then, for which it has kernels of its own for long vectors, or one of very few columns.
-    """
-    (m, k), n, size = x.shape[-2:], y.shape[-1], x.base.type.dtype.itemsize
-    row = n * size
-    if not target.masked or row >= NARROW * target.vector_bytes:
-        return False
-    if m * n * k > _SMALL_WORK:
-        return row < _LEAST_BYTES
-    return row < _LEAST_PART * -(-row // target.vector_bytes) * target.vector_bytes
 
 
 def is_by_sweeps(x: View, y: View, target: Target) -> bool:
@@ -420,10 +417,14 @@ def _in_registers(cut: DotTiles, x: View, y: View, packs: bool, target: Target) 
     if target.matmul != "registers":
         return cut
     dtype, (m, k), n = x.base.type.dtype, x.shape[-2:], y.shape[-1]
-    if not is_float(dtype) or 0 in (m, n, k) or is_faster_by_blas(x, y, target):
+    if not is_float(dtype) or 0 in (m, n, k):
         return cut
     # A register tile reads vectors of neighbouring columns. Where these are not dense, a section of a strip is
     # transposed first. The strip is as wide as its scratch may be.
+    last = last_columns(x, y, cut.rows, target) if cut.across == cut.parts == 1 else NO_COLUMNS
+    cut = replace(cut, last=last)
+    if last.count == n:
+        return cut
     section = min(k, cut.depth) * target.vector_bytes if is_transposed(y) or packs else 0
     room = m * n * dtype.itemsize // _PARTS
     if packs:
@@ -443,8 +444,7 @@ def _in_registers(cut: DotTiles, x: View, y: View, packs: bool, target: Target) 
     # this pair.
     if heights <= {limit, limit - 1}:
         heights = {limit, limit - 1} - {0}
-    all_columns = (cut.columns, n - (cut.across - 1) * cut.columns)
-    widths = {width for c in all_columns for width in strips(c, dtype.itemsize, widest, target).widths()}
+    widths = {width for c in cut.in_strips(n) for width in strips(c, dtype.itemsize, widest, target).widths()}
     shapes = tuple((height, width) for height in sorted(heights) for width in sorted(widths))
     cut = replace(cut, shapes=shapes, strips_together=together, block_bytes=block_bytes)
     strip_bytes = target.round_to_line(max(widths) * section * together)

@@ -17,6 +17,10 @@ there, in every term.
 """
 
 
+_BLOCK_BYTES = 16
+"""Shuffles with instructions of their own move elements within so many bytes, or blocks of them as a whole."""
+
+
 def shuffled(builder: Any, x: Any, y: Any, order: Sequence[int]) -> Any:
     """A vector of these lanes of x, and after them of y."""
     return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(INT, len(order)), list(order)))
@@ -82,17 +86,33 @@ def some_lanes(
 def transposed(builder: Any, rows: Sequence[Any]) -> list[Any]:
     """The columns of a square: as many vectors as each has lanes, a power of two.
 
-    Squares of half the size change places across the diagonal, then squares within these, down to elements: a vector
-    takes part in log2(n) shuffles of two vectors, where element by element it would take n.
+    Rows are interleaved in blocks of 16 bytes, pairs of them and then pairs of these, and whole blocks at last: a
+    vector takes part in log2(n) shuffles of two vectors, where element by element it would take n. Each is one that
+    processors have an instruction for, without a vector that says where an element goes.
     """
     values, n = list(rows), len(rows)
-    half = n // 2
-    while half:
-        upper = [j if not j & half else n + j - half for j in range(n)]
-        lower = [j + half if not j & half else n + j for j in range(n)]
+    of_block = max(1, min(n, _BLOCK_BYTES // _bytes_of(values[0].type.element)))
+    # The column of each lane; all rows have the same at first.
+    held = [list(range(n)) for _ in rows]
+    step = 1
+    while step < n:
+        if step < of_block:  # chunks of `step` elements in turn, of the lower or the upper half of each block
+            half = [j // of_block * of_block + j % of_block // (2 * step) * step + j % step for j in range(n)]
+            lower = [at + n * (j // step % 2) for j, at in enumerate(half)]
+            upper = [at + of_block // 2 for at in lower]
+        else:  # every other block, of one vector and then of the other
+            blocks = [2 * i * of_block for i in range(n // of_block)]
+            lower = [block + j for block in blocks for j in range(of_block)]
+            upper = [at + of_block for at in lower]
         for i in range(n):
-            if not i & half:
-                pair = values[i], values[i | half]
-                values[i], values[i | half] = shuffled(builder, *pair, upper), shuffled(builder, *pair, lower)
-        half //= 2
-    return values
+            if not i & step:
+                pair, columns = (values[i], values[i | step]), held[i] + held[i | step]
+                values[i], values[i | step] = shuffled(builder, *pair, lower), shuffled(builder, *pair, upper)
+                held[i], held[i | step] = [columns[j] for j in lower], [columns[j] for j in upper]
+        step *= 2
+    return [values[i] for i in sorted(range(n), key=lambda i: held[i][0])]
+
+
+def _bytes_of(element: Any) -> int:
+    """Bytes of an element of a vector."""
+    return 4 if element == ir.FloatType() else 8 if element == ir.DoubleType() else element.width // 8

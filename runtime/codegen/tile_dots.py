@@ -7,6 +7,9 @@
 whose lane j is a chain of fused multiply-adds of the terms j, j + lanes, j + 2 lanes, ...; terms that are missing in
 the last vector are zeros. The lanes are added up by halves, as a tree. So the bits of an element depend on the lanes,
 not on the shape of the tile.
+
+Where columns are `interleaved`, they are not dense: a term of all of them is next to the following term. Vectors of
+each column are made of these in registers.
 """
 
 from __future__ import annotations
@@ -19,11 +22,13 @@ import numpy as np
 from llvmlite import ir
 
 from .intrinsics import array_f32, array_f64
-from .lanes import lanes_below
+from .lanes import lanes_below, shuffled
 from .natives import INT, WORD, counted_loop, declared, native, stack_slot
 
 
-def plain_tile_dots(array: Callable[[int, int], Any], itemsize: int, rows: int, columns: int) -> Callable[..., None]:
+def plain_tile_dots(
+    array: Callable[[int, int], Any], itemsize: int, rows: int, columns: int, interleaved: bool
+) -> Callable[..., None]:
     """The same in Python, on what `array(address, n)` gives."""
     zero = np.dtype(f"f{itemsize}").type(0)
 
@@ -31,20 +36,20 @@ def plain_tile_dots(array: Callable[[int, int], Any], itemsize: int, rows: int, 
         for r in range(rows):
             target, left = array(c + r * c_row, columns), array(a + r * a_row, terms)
             for s in range(columns):
-                right, total = array(b + s * b_row, terms), zero
+                right, total = array(b + itemsize * s if interleaved else b + s * b_row, columns * terms), zero
                 for i in range(terms):
-                    total = total + left[i] * right[i]
+                    total = total + left[i] * right[i * columns if interleaved else i]
                 target[s] = target[s] + total if accumulate else total
 
     return dots
 
 
 @cache
-def tile_dots(dtype: str, lanes: int, rows: int, columns: int) -> Callable[..., None]:
+def tile_dots(dtype: str, lanes: int, rows: int, columns: int, interleaved: bool = False) -> Callable[..., None]:
     """The function for this tile of "f32" or "f64".
 
-    Its words: a, bytes from row to row of a, b, bytes from column to column of b, c, bytes from row to row of c, terms,
-    and whether to add to what c holds.
+    Its words: a, bytes from row to row of a, b, bytes from column to column of b (unless they are `interleaved`), c,
+    bytes from row to row of c, terms, and whether to add to what c holds.
     """
     element = ir.FloatType() if dtype == "f32" else ir.DoubleType()
     itemsize = 4 if dtype == "f32" else 8
@@ -62,40 +67,50 @@ def tile_dots(dtype: str, lanes: int, rows: int, columns: int) -> Callable[..., 
         whole = builder.sdiv(terms, WORD(lanes))
         left = builder.sub(terms, builder.mul(whole, WORD(lanes)))
         exists = lanes_below(builder, left, lanes)
+        in_b = [exists] * columns
+        if interleaved:
+            left_of_all = builder.mul(left, WORD(columns))
+            in_b = [lanes_below(builder, builder.sub(left_of_all, WORD(lanes * i)), lanes) for i in range(columns)]
         lines_of_a = [builder.add(a, builder.mul(a_row, WORD(r))) for r in range(rows)]
         lines_of_b = [builder.add(b, builder.mul(b_row, WORD(s))) for s in range(columns)]
         slots = [stack_slot(builder, vector) for _ in range(rows * columns)]
         for slot in slots:
             builder.store(zero, slot)
 
-        def add(offset: Any, load: Callable[[Any], Any]) -> None:
+        def vectors_of_b(offset: Any, load: Callable[[Any, int], Any]) -> list[Any]:
+            if not interleaved:
+                return [load(builder.add(line, offset), s) for s, line in enumerate(lines_of_b)]
+            start = builder.add(b, builder.mul(offset, WORD(columns)))
+            found = [load(builder.add(start, WORD(lanes * itemsize * s)), s) for s in range(columns)]
+            return _every(builder, found)
+
+        def add(offset: Any, load: Callable[[Any, int], Any], load_of_a: Callable[[Any], Any]) -> None:
             """The terms of a vector, to the sums. LLVM holds their slots in registers."""
-            at = lambda line: builder.inttoptr(builder.add(line, offset), pointer)  # noqa: E731
-            right = [load(at(line)) for line in lines_of_b]
+            right = vectors_of_b(offset, load)
             for r, line in enumerate(lines_of_a):
-                of_row = load(at(line))
+                of_row = load_of_a(builder.add(line, offset))
                 for s in range(columns):
                     slot = slots[r * columns + s]
                     builder.store(builder.call(fma, (of_row, right[s], builder.load(slot))), slot)
 
         def load(address: Any) -> Any:
-            value = builder.load(address)
+            value = builder.load(builder.inttoptr(address, pointer))
             value.align = itemsize
             return value
 
+        def load_left(address: Any, there: Any) -> Any:
+            return builder.call(load_some, (builder.inttoptr(address, pointer), INT(itemsize), there, zero))
+
         with counted_loop(builder, whole) as index:
-            add(builder.mul(index, WORD(lanes * itemsize)), load)
+            add(builder.mul(index, WORD(lanes * itemsize)), lambda address, _: load(address), load)
         with builder.if_then(builder.icmp_signed("!=", left, WORD(0))):
             last = builder.mul(whole, WORD(lanes * itemsize))
-            add(last, lambda address: builder.call(load_some, (address, INT(itemsize), exists, zero)))
+            add(last, lambda address, s: load_left(address, in_b[s]), lambda address: load_left(address, exists))
         adds = builder.icmp_signed("!=", accumulate, WORD(0))
         shown = ir.VectorType(element, columns)
+        totals_of_all = _lane_sums(builder, [builder.load(slot) for slot in slots], lanes)
         for r in range(rows):
-            sums = [builder.load(slot) for slot in slots[r * columns : (r + 1) * columns]]
-            found, totals = _lane_sums(builder, sums, lanes), ir.Constant(shown, ir.Undefined)
-            for s in range(columns):
-                total = builder.extract_element(found[s // lanes], INT(s % lanes))
-                totals = builder.insert_element(totals, total, INT(s))
+            totals = _neighbours(builder, totals_of_all, r * columns, columns)
             target = builder.inttoptr(builder.add(c, builder.mul(c_row, WORD(r))), shown.as_pointer())
             with builder.if_else(adds) as (then, otherwise):
                 with then:
@@ -106,9 +121,32 @@ def tile_dots(dtype: str, lanes: int, rows: int, columns: int) -> Callable[..., 
                     builder.store(totals, target).align = itemsize
 
     array = array_f32 if dtype == "f32" else array_f64
-    dots = plain_tile_dots(array, itemsize, rows, columns)
-    dots.__name__ = dots.__qualname__ = f"dots_{dtype}x{lanes}_{rows}x{columns}"
+    dots = plain_tile_dots(array, itemsize, rows, columns, interleaved)
+    dots.__name__ = dots.__qualname__ = f"dots_{dtype}x{lanes}_{rows}x{columns}{'i' * interleaved}"
     return native(emit, "none", *["i64"] * 8)(dots)
+
+
+def _every(builder: Any, vectors: list[Any]) -> list[Any]:
+    """The elements of vectors in which `len(vectors)` columns are interleaved, each column in a vector of its own."""
+    n, lanes = len(vectors), vectors[0].type.count
+    joined = vectors[0]
+    for vector in vectors[1:]:
+        wide = shuffled(builder, vector, vector, [min(i, lanes - 1) for i in range(joined.type.count)])
+        joined = shuffled(builder, joined, wide, range(joined.type.count + lanes))
+    return [shuffled(builder, joined, joined, range(i, lanes * n, n)) for i in range(n)]
+
+
+def _neighbours(builder: Any, vectors: list[Any], first: int, count: int) -> Any:
+    """So many elements that follow each other in vectors, from the `first` on."""
+    lanes = vectors[0].type.count
+    if first // lanes == (first + count - 1) // lanes:
+        vector = vectors[first // lanes]
+        return shuffled(builder, vector, vector, range(first % lanes, first % lanes + count))
+    found = ir.Constant(ir.VectorType(vectors[0].type.element, count), ir.Undefined)
+    for i in range(count):
+        element = builder.extract_element(vectors[(first + i) // lanes], INT((first + i) % lanes))
+        found = builder.insert_element(found, element, INT(i))
+    return found
 
 
 def _lane_sums(builder: Any, sums: list[Any], lanes: int) -> list[Any]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...ir import SHORT_NAMES
 from ...passes.graph.views import View
-from ...passes.kernels.dot_products import section_terms
+from ...passes.kernels.dot_products import is_interleaved, section_terms
 from ...passes.kernels.matmul_tiles import DotTiles
 from ...passes.target import Target
 from .batch_axes import batch_numbers, batch_source
@@ -37,15 +37,20 @@ def by_dots(x: View, y: View, cut: DotTiles, added: bool, target: Target) -> tup
     lines = [dtype.itemsize * stride for stride in (x.strides[-2], y.strides[-1])]
     numbers = [m, n, k, *lines, cut.rows, cut.columns, cut.across, cut.down * cut.across, int(added), *cut.most_dots]
     section = section_terms(k, target.vector_bytes // dtype.itemsize)
-    source = _kernel(dtype, cut.dots, section, n > m, target.vector_bytes)
+    source = _kernel(dtype, cut.dots, section, n > m, is_interleaved(y, target), target.vector_bytes)
     return source, numbers + batch_numbers(len(x.shape) - 2, x, y)
 
 
 def _kernel(
-    dtype: np.dtype[Any], shapes: tuple[tuple[int, int], ...], section: int, by_columns: bool, vector_bytes: int
+    dtype: np.dtype[Any],
+    shapes: tuple[tuple[int, int], ...],
+    section: int,
+    by_columns: bool,
+    interleaved: bool,
+    vector_bytes: int,
 ) -> str:
     """One tile of a batch of matrix products. Blocks of rows are walked in blocks of columns, section by section of the
-    sum, of so many terms, before they are added to C.
+    sum, of so many terms, before they are added to C. Columns of B may be `interleaved`, all of them in one tile then.
 
     Args: tile, A, B, C; 4: m, n, k; 7: bytes from row to row of A, from column to column of B; 9: rows and columns of a
     tile, tiles across, tiles of one product; 13: whether C is added to, rows and columns of the largest tile of dot
@@ -53,7 +58,7 @@ def _kernel(
     """
     short, size = SHORT_NAMES[dtype], dtype.itemsize
     lanes = vector_bytes // size
-    definitions = [f"dots_{r}_{s} = tile_dots({short!r}, {lanes}, {r}, {s})" for r, s in shapes]
+    definitions = [f"dots_{r}_{s} = tile_dots({short!r}, {lanes}, {r}, {s}{', True' * interleaved})" for r, s in shapes]
     calls: list[str] = []
     for r, s in shapes:
         calls.append(f"{'elif' if calls else 'if'} (height == {r}) & (width == {s}):")
@@ -62,10 +67,11 @@ def _kernel(
     rows = _Side("i", "down", "height", "tallest", "tall", "of_a", "a", "word(b, 7)", f"{size} * height * n")
     columns = _Side("j", "right", "width", "widest", "wide", "of_b", "bb", "word(b, 8)", f"{size} * width")
     outer, inner = (columns, rows) if by_columns else (rows, columns)
-    walk = f"""{outer.at}, of_c = {outer.start} + {size} * begin, c
+    starts = {"a": f"a + {size} * begin", "bb": f"bb + {size} * {'n * ' * interleaved}begin"}
+    walk = f"""{outer.at}, of_c = {starts[outer.start]}, c
         for {outer.index} in range({outer.count}):
             {outer.extent} = {outer.largest} if {outer.index} < {outer.large} else {outer.largest} - 1
-            {inner.at}, to = {inner.start} + {size} * begin, of_c
+            {inner.at}, to = {starts[inner.start]}, of_c
             for {inner.index} in range({inner.count}):
                 {inner.extent} = {inner.largest} if {inner.index} < {inner.large} else {inner.largest} - 1
                 {newline.join(calls)}

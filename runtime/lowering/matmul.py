@@ -34,6 +34,7 @@ from ...passes.memory.plan import Plan
 from ...passes.target import Target
 from ..codegen.tile_product import TERMS_AHEAD
 from .batch_axes import batch_numbers, batch_source
+from .column_tiles import by_columns
 from .data_movement import begin_accumulators
 from .dot_products import by_dots
 from .launch import TILE, Address, Arg, Call, Launch, Pointer, Routine, Scratch, TilesMet, Traps
@@ -78,10 +79,10 @@ def _multiply(
             ends = _group_ends(short, x.base.type.dtype.itemsize, sections, "1", "columns", "n")
         source, numbers = by_sweeps(x, y, cut, added, begins, ends)
         return Call(source, [TILE, *operands, panels, group, *numbers])
-    if cut.shapes:
+    if not cut.is_by_blas:
         source_with, numbers = _by_registers(x, y, cut, added, target)
         size, (m, n) = x.base.type.dtype.itemsize, (x.shape[-2], y.shape[-1])
-        partly = (False, True) if any(c * size % target.vector_bytes for c in (n, cut.columns)) else (False,)
+        partly = (False, True) if any(c * size % target.vector_bytes for c in cut.in_strips(n)) else (False,)
         tiles = frozenset((*shape, part) for shape in cut.shapes for part in partly)
         met = None
         if not cut.pairs:
@@ -122,7 +123,10 @@ def _by_registers(
     numbers = [m, n, k, *strides, cut.rows, cut.columns, cut.across, cut.down * cut.across, int(added)]
     numbers += [cut.most_rows(size, target), cut.most_vectors, int(cut.rows_ahead)]
     group = group_terms(m, n, k) // cut.depth if is_long(m, n, k) else 0
-    ways = is_turned(x), is_transposed(y), group, cut.register_bytes(target), target.vector_bytes
+    lanes = target.vector_bytes // size
+    of_tiles = {cut.rows, m - (cut.down - 1) * cut.rows}
+    last = by_columns(dtype, lanes, cut.last, of_tiles, x.strides[-1] != 1, y.strides[-1] == 1)
+    ways = is_turned(x), is_transposed(y), group, cut.register_bytes(target), target.vector_bytes, last
     source_with = partial(_register_kernel, dtype, cut, *ways)
     return source_with, numbers + batch_numbers(len(x.shape) - 2, x, y)
 
@@ -234,6 +238,7 @@ def _register_kernel(
     group: int,
     sum_bytes: int,
     vector_bytes: int,
+    last_columns: tuple[list[str], str],
     tiles: frozenset[RegisterTile],
 ) -> str:
     """One tile of a batch of matrix products, whose columns are walked in strips, section by section of the sum; with
@@ -313,10 +318,38 @@ def _register_kernel(
         term = f"{size} * height" if cut.block_bytes else "a_column"
         calls = tile_of_parts(short, cut.parts, sum_bytes, term, calls)
     newline = "\n" + " " * 16
+    cut_into_strips = by_strips = ""
+    more_definitions, in_last_columns = last_columns
+    definitions += more_definitions
+    if cut.pairs or cut.shapes:
+        cut_into_strips = """all_vectors = (all_columns + lanes - 1) // lanes
+    strips = (all_vectors + word(b, 19) - 1) // word(b, 19)
+    widest = (all_vectors + strips - 1) // strips
+    wide = all_vectors - strips * (widest - 1)
+    blocks = (rows + limit - 1) // limit
+    tallest = (rows + blocks - 1) // blocks
+    tall = rows - blocks * (tallest - 1)"""
+        by_strips = f"""
+        for strip in range(strips):
+            vector = strip * widest if strip <= wide else strip * (widest - 1) + wide
+            vectors = widest if strip < wide else widest - 1
+            columns = all_columns - vector * lanes
+            columns = columns if columns < vectors * lanes else vectors * lanes
+            b_row = word(b, 11)
+            rows_of_b = bb + begin * b_row + vector * lanes * word(b, 12){packing}
+            at = {first_row_of_a}
+            to = of_c + {vector_bytes} * vector
+            for block in range(blocks):
+                height = tallest if block < tall else tallest - 1
+                left_row = a_row if word(b, 20) else i64(0)
+                left = height * a_row if word(b, 20) else {TERMS_AHEAD} * ({of_a[1]})
+                {newline.join(calls)}
+                at += height * {step}
+                to += height * to_row"""
     in_group = group_ends = ""
     if group:
-        in_group = _in_group("of_c, to_row", group, f"all_columns * {size}")
-        group_ends = _group_ends(short, size, group, "rows", "all_columns", "n")
+        in_group = _in_group("of_c, to_row", group, f"tile_columns * {size}")
+        group_ends = _group_ends(short, size, group, "rows", "tile_columns", "n")
     return f"""
 lanes = {lanes}
 {chr(10).join(definitions)}
@@ -334,41 +367,20 @@ def kernel(b):
     a, bb = word(b, 1), word(b, 2)
     {batch_source(21, "a", "bb")}
     rows = m - first_row if m - first_row < word(b, 13) else word(b, 13)
-    all_columns = n - first_column if n - first_column < word(b, 14) else word(b, 14)
+    tile_columns = n - first_column if n - first_column < word(b, 14) else word(b, 14)
+    all_columns = tile_columns - {cut.last.count}
     a += first_row * a_row
     bb += first_column * word(b, 12)
     c = word(b, 3) + {size} * ((batch * m + first_row) * n + first_column)
     c_row = {size} * n
-    all_vectors = (all_columns + lanes - 1) // lanes
-    strips = (all_vectors + word(b, 19) - 1) // word(b, 19)
-    widest = (all_vectors + strips - 1) // strips
-    wide = all_vectors - strips * (widest - 1)
-    blocks = (rows + limit - 1) // limit
-    tallest = (rows + blocks - 1) // blocks
-    tall = rows - blocks * (tallest - 1)
+    {cut_into_strips}
     sections = (k + {cut.depth - 1}) // {cut.depth}
     for section in range(sections):
         begin = section * k // sections
         terms = (section + 1) * k // sections - begin
         more = word(b, 17) if section == 0 else i64(1)
         of_c, to_row = c, c_row
-        {in_group}{packing_left}
-        for strip in range(strips):
-            vector = strip * widest if strip <= wide else strip * (widest - 1) + wide
-            vectors = widest if strip < wide else widest - 1
-            columns = all_columns - vector * lanes
-            columns = columns if columns < vectors * lanes else vectors * lanes
-            b_row = word(b, 11)
-            rows_of_b = bb + begin * b_row + vector * lanes * word(b, 12){packing}
-            at = {first_row_of_a}
-            to = of_c + {vector_bytes} * vector
-            for block in range(blocks):
-                height = tallest if block < tall else tallest - 1
-                left_row = a_row if word(b, 20) else i64(0)
-                left = height * a_row if word(b, 20) else {TERMS_AHEAD} * ({of_a[1]})
-                {newline.join(calls)}
-                at += height * {step}
-                to += height * to_row
+        {in_group}{packing_left}{by_strips}{in_last_columns}
         {group_ends}
     return i64(0)
 """

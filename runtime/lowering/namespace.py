@@ -8,6 +8,7 @@ import numpy as np
 from ...ir.user_kernel import positional
 from ..codegen import intrinsics, lapack
 from ..codegen.array_kernel import FUNCTIONS, ArrayArgument, ArrayKernel
+from ..codegen.column_product import column_product
 from ..codegen.gpu_natives import GPU_NATIVES
 from ..codegen.group_product import group_product
 from ..codegen.halves import HALF_CONVERSIONS
@@ -54,6 +55,7 @@ def kernel_namespace() -> Mapping[str, object]:
         "u64": np.uint64,
         "boolean": np.bool_,
         "line_gradient": line_gradient,
+        "column_product": column_product,
         "mix64": mix64,
         "group_product": group_product,
         "pack_square": pack_square,

@@ -122,7 +122,7 @@ def test_rows_that_come_from_afar_are_fetched_ahead(m: int, k: int, n: int, dtyp
         (128, 512, 10, True, "dots"),
         (128, 512, 31, True, "dots"),
         (128, 64, 31, True, "registers"),
-        (128, 8, 10, True, "blas"),
+        (128, 8, 10, True, "registers"),
         (128, 512, 32, True, "registers"),
         (63, 512, 512, True, "dots"),
         (64, 512, 512, True, "registers"),
@@ -136,10 +136,19 @@ def test_rows_that_come_from_afar_are_fetched_ahead(m: int, k: int, n: int, dtyp
         (1, 700, 700, False, "registers"),
         (1, 4096, 4096, False, "sweeps"),
         (2, 4096, 4096, False, "registers"),
-        (128, 512, 10, False, "blas"),
-        (128, 512, 12, False, "registers"),
-        (512, 512, 10, False, "registers"),
-        (1024, 1024, 2, False, "blas"),
+        (128, 512, 10, False, "columns"),
+        (128, 512, 4, False, "columns"),
+        (128, 512, 14, False, "registers"),
+        (128, 512, 16, False, "registers"),
+        (128, 512, 20, False, "both"),
+        (128, 512, 30, False, "registers"),
+        (4, 512, 10, False, "registers"),
+        (128, 8, 10, False, "registers"),
+        (128, 512, 3, False, "dots"),
+        (1024, 1024, 2, False, "dots"),
+        (32, 200, 50, False, "both"),
+        (128, 512, 100, False, "registers"),
+        (128, 512, 1000, False, "registers"),
         (1024, 1024, 1, False, "dots"),
         (1024, 1 << 21, 1, False, "dots"),
         (0, 5, 6, False, "blas"),
@@ -148,7 +157,34 @@ def test_rows_that_come_from_afar_are_fetched_ahead(m: int, k: int, n: int, dtyp
 )
 def test_the_shape_says_what_multiplies(m: int, k: int, n: int, turned: bool, by: str):
     cut = subject.dot_tiles(*matrices(m, k, n, "float32", turned), 1, WIDE)
-    assert ("dots" if cut.dots else "sweeps" if cut.swept else "registers" if cut.shapes else "blas") == by
+    tiles = "both" if cut.last.count and cut.shapes else "columns" if cut.last.count else "registers"
+    assert ("blas" if cut.is_by_blas else "dots" if cut.dots else "sweeps" if cut.swept else tiles) == by
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_blas_multiplies_nothing_by_default(turned: bool, dtype: str, target: Target):
+    for m in (1, 3, 4, 17, 200):
+        for k in (1, 7, 64, 3000):
+            for n in (*range(1, 36), 100, 1000):
+                x, y = matrices(m, k, n, dtype, turned)
+                left = View(own(Builder().input(spec((k, m), dtype))).base, 0, (m, k), (1, m))
+                assert not subject.dot_tiles(x, y, 1, target).is_by_blas
+                assert not subject.dot_tiles(left, y, 1, target).is_by_blas
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+def test_sums_of_column_tiles_fit_the_registers(target: Target):
+    for dtype in ("float32", "float64"):
+        lanes = target.vector_bytes // np.dtype(dtype).itemsize
+        for n in range(1, 2 * lanes):
+            x, y = matrices(200, 64, n, dtype, False)
+            turned = View(x.base, 0, (200, 64), (1, 200))
+            last, of_turned = (subject.dot_tiles(left, y, 1, target).last for left in (x, turned))
+            assert last.count in (0, n % lanes)
+            assert last.vectors * last.count + lanes * (last.count > 0) + 2 <= target.vector_registers
+            assert of_turned.vectors * (of_turned.count + 1) + 2 <= target.vector_registers
 
 
 def test_every_tile_of_dot_products_is_known():

@@ -9,6 +9,7 @@ from gradloom.ir import OPS, Builder, spec
 from gradloom.passes.graph.views import View
 from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import run_passes
+from gradloom.runtime.codegen.column_product import column_product
 from gradloom.runtime.codegen.group_product import group_product
 from gradloom.runtime.codegen.intrinsics import array_f32, array_f64, word
 from gradloom.runtime.codegen.kernel_cache import compile_kernel
@@ -182,6 +183,59 @@ def test_a_tile_of_dot_products_reads_and_writes_nothing_beside_it(dtype, rows, 
             call(*places, terms, more)
             np.testing.assert_array_equal(c[:, :columns], (1 + more) * (a[:, :terms] @ b[:, :terms].T))
         assert (c[:, columns] == -1).all()
+
+
+@pytest.mark.parametrize("vector_bytes", [64, 32, 16])
+@pytest.mark.parametrize(
+    ("dtype", "rows", "columns", "terms"), [("f32", 8, 3, 50), ("f32", 4, 2, 33), ("f64", 1, 3, 7), ("f64", 5, 2, 16)]
+)
+def test_columns_of_dot_products_may_be_interleaved(dtype, rows, columns, terms, vector_bytes):
+    kind = dtype.replace("f", "float")
+    a, b = RNG.integers(-9, 9, (rows, terms + 3)).astype(kind), RNG.integers(-9, 9, (terms + 2, columns)).astype(kind)
+    a[:, terms:], b[terms:] = np.nan, np.nan
+    tile = tile_dots(dtype, vector_bytes // a.itemsize, rows, columns, True)
+    for call in (tile, compiled(tile, 8)):
+        c = np.full((rows, columns + 1), -1, kind)
+        for more in (0, 1):
+            call(a.ctypes.data, a.strides[0], b.ctypes.data, 0, c.ctypes.data, c.strides[0], terms, more)
+            np.testing.assert_array_equal(c[:, :columns], (1 + more) * (a[:, :terms] @ b[:terms]))
+        assert (c[:, columns] == -1).all()
+
+
+@pytest.mark.parametrize("vector_bytes", [64, 32, 16])
+@pytest.mark.parametrize("dense_rows", [False, True], ids=["columns", "rows"])
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "columns", "terms"), [("f32", 10, 50), ("f32", 1, 33), ("f64", 3, 7), ("f64", 2, 16)]
+)
+def test_a_column_tile_reads_and_writes_nothing_beside_it(
+    dtype, columns, terms, whole, turned, dense_rows, vector_bytes
+):
+    kind, lanes = dtype.replace("f", "float"), 8 * vector_bytes // int(dtype[1:])
+    columns, vectors = min(columns, lanes), 1 + turned
+    rows = lanes * vectors - (0 if whole else 1)
+    a, b = (RNG.integers(-9, 9, (n, terms)).astype(kind) for n in (rows, columns))
+    x = np.full((terms, rows + 3) if turned else (rows, terms + 3), np.nan, kind)
+    y = np.full((terms, columns + 2) if dense_rows else (columns, terms + 2), np.nan, kind)
+    if turned:
+        x[:, :rows] = a.T
+    else:
+        x[:, :terms] = a
+    if dense_rows:
+        y[:, :columns] = b.T
+    else:
+        y[:, :terms] = b
+    steps = y.strides if dense_rows else y.strides[::-1]
+    tile = column_product(dtype, lanes, vectors, columns, whole, turned, dense_rows)
+    for call in (tile, compiled(tile, 10)):
+        c = np.full((rows + 1, columns + 1), -1, kind)
+        for more in (0, 1):
+            places = (x.ctypes.data, x.strides[0], y.ctypes.data, *steps, c.ctypes.data, c.strides[0])
+            call(*places, terms, rows, more)
+            np.testing.assert_array_equal(c[:rows, :columns], (1 + more) * (a @ b.T))
+        assert (c[:, columns] == -1).all()
+        assert (c[rows] == -1).all()
 
 
 @pytest.mark.parametrize("fetched", [(48, 0), (960, 160)], ids=["terms", "rows"])

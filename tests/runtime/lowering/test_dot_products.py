@@ -24,6 +24,8 @@ SHAPES = [
     (1, 7, 1),
     (2, 3, 40),
     (30, 3, 2),
+    (20, 40, 2),
+    (33, 70, 3),
     (0, 64, 5),
     (5, 64, 0),
 ]
@@ -42,7 +44,7 @@ def products(x: Any, y: Any, turned: Any, other: Any) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("name", ["avx512", "avx2", "sse", "neon"])
 def test_kernels_read_and_write_nothing_beside_their_operands(name: str):
-    for shape in ((1, 17, 9), (3, 16, 4), (5, 19, 3), (6, 16, 1), (5, 49, 41)):
+    for shape in ((1, 17, 9), (3, 16, 4), (5, 19, 3), (6, 16, 1), (9, 18, 2), (5, 49, 41)):
         given = operands(*shape, "float32", (2,))
         graph = gl.trace(products, *map(gl.spec, (a.shape for a in given)))
         found = run_unjitted(plan_graph(graph, target=Target.cpu(name)), *given)

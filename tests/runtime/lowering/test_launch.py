@@ -1,12 +1,14 @@
 """Launches: what lowering makes of units names kernels, memory and routines, and no machine."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from gradloom.ir import OPS, Builder, Graph, Value, spec
 from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import run_passes
+from gradloom.passes.target import DEFAULT_TARGET, Target
 from gradloom.runtime.cpu.tables import Tables
 from gradloom.runtime.lowering.launch import Call, KernelAddress, Launch, Pointer, Routine, Scratch, Tile
 from gradloom.runtime.lowering.launch_list import LaunchList, Loop, lower
@@ -15,11 +17,13 @@ from op_cases import CASES
 Build = Callable[[Builder, Value, Value], Value]
 
 
-def lowered(build: Build, dtype: str = "float32", shape: tuple[int, int] = (6, 6)) -> LaunchList:
+def lowered(
+    build: Build, dtype: str = "float32", shape: tuple[int, int] = (6, 6), target: Target = DEFAULT_TARGET
+) -> LaunchList:
     """The launches of a function of two arrays."""
     b = Builder()
     x, y = b.input(spec(shape, dtype)), b.input(spec(shape, dtype))
-    return lower(plan(run_passes(b.graph([build(b, x, y)])), 2))
+    return lower(plan(run_passes(b.graph([build(b, x, y)])), 2, target=target))
 
 
 def launches(of: LaunchList) -> Iterator[Launch]:
@@ -41,8 +45,9 @@ def product(b: Builder, x: Value, y: Value) -> Value:
 
 @pytest.mark.parametrize(("dtype", "routines"), [("float32", {"sgemm"}), ("float64", {"dgemm"}), ("int64", set())])
 def test_a_product_names_the_routine_that_multiplies(dtype: str, routines: set[str]):
-    found = [arg for call in calls(lowered(product, dtype, (5, 5))) for arg in call.args]
-    assert {arg.name for arg in found if isinstance(arg, Routine)} == routines
+    for target, named in ((replace(DEFAULT_TARGET, matmul="blas"), routines), (DEFAULT_TARGET, set[str]())):
+        found = [arg for call in calls(lowered(product, dtype, (5, 5), target)) for arg in call.args]
+        assert {arg.name for arg in found if isinstance(arg, Routine)} == named
 
 
 def test_what_is_concatenated_is_copied_by_concurrent_launches():
