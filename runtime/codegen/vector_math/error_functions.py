@@ -96,6 +96,6 @@ def ndtr(x: Number, f: Format) -> Number:
     reciprocal = 1.0 / (a + _NDTR[f].center)
     ratio = _NDTR[f].center * reciprocal * polynomial(fma(a * reciprocal, 2.0, -1.0), _NDTR[f].tail)
     square = a * a
-    n, r = reduce_exp(-0.5 * square, f)
-    tail = scale(exp_reduced(r - 0.5 * fma(a, a, -square), f) * ratio, n, f)
+    m, r = reduce_exp(-0.5 * square, f)
+    tail = scale(exp_reduced(r - 0.5 * fma(a, a, -square), f) * ratio, m, f)
     return select(x > 0.0, 1.0 - tail, tail)

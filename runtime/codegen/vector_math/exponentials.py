@@ -34,17 +34,27 @@ _EXP: Mapping[Format, _Exponential] = {
 
 
 def reduce_exp(x: Number, f: Format) -> tuple[Number, Number]:
-    """(n, r) with x = n ln(2) + r, |r| <= ln(2) / 2: Cody and Waite's reduction, n an integer."""
-    shifted = fma(x, f.log2_e[0], f.shift)
-    n = shifted - f.shift
+    """(m, r) with x = n ln(2) + r, |r| <= ln(2) / 2: Cody and Waite's reduction. m is an integer whose low bits are
+    those of n + 2 bias, so that an exponent of n or of half of it is in m by a shift alone, see `scale`.
+    """
+    shift = f.shift + 2.0 * f.bias
+    shifted = fma(x, f.log2_e[0], shift)
+    n = shifted - shift
     r = fma(n, -f.ln2[1], fma(n, -f.ln2[0], x))
-    return f.bits(shifted) - f.shift_bits, r
+    return f.bits(shifted), r
 
 
-def scale(x: Number, n: Number, f: Format) -> Number:
-    """x * 2**n in two steps, so that it overflows and underflows gradually where x is about 1."""
-    half = n >> 1
-    return x * f.two_to_the(half) * f.two_to_the(n - half)
+def power_of_two(m: Number, f: Format) -> Number:
+    """2**n for the m of `reduce_exp`, where that is a normal number."""
+    return f.two_to_the(m - 2 * f.bias)
+
+
+def scale(x: Number, m: Number, f: Format) -> Number:
+    """x * 2**n for the m of `reduce_exp`, in two steps, so that it overflows and underflows gradually where x is about
+    1. Both exponents have their bias already: n + 2 bias is the sum of a half, rounded down, and the rest.
+    """
+    half = m >> 1
+    return x * f.from_bits(half << f.mantissa) * f.from_bits((m - half) << f.mantissa)
 
 
 def _expm1_reduced(r: Number, f: Format) -> Number:
@@ -60,20 +70,27 @@ def exp_reduced(r: Number, f: Format) -> Number:
 
 def exp(x: Number, f: Format) -> Number:
     """Within 1 ulp. Cody and Waite's reduction, then a polynomial on |r| <= ln(2) / 2."""
-    n, r = reduce_exp(clamp(x, *_EXP[f].range), f)
-    return scale(exp_reduced(r, f), n, f)
+    m, r = reduce_exp(clamp(x, *_EXP[f].range), f)
+    return scale(exp_reduced(r, f), m, f)
+
+
+def _exp_of_negative(x: Number, f: Format) -> Number:
+    """`exp` of what is not above 0."""
+    lowest = _EXP[f].range[0]
+    m, r = reduce_exp(select(x < lowest, lowest, x), f)
+    return scale(exp_reduced(r, f), m, f)
 
 
 def exp_normal(x: Number, f: Format) -> Number:
     """exp where the result is far from both ends of the format, so that one scaling does."""
-    n, r = reduce_exp(x, f)
-    return (1.0 + _expm1_reduced(r, f)) * f.two_to_the(n)
+    m, r = reduce_exp(x, f)
+    return (1.0 + _expm1_reduced(r, f)) * power_of_two(m, f)
 
 
 def expm1(x: Number, f: Format) -> Number:
     """Within 2 ulp. 2**n (expm1(r) + 1) - 1, with half of 2**n so that the largest results do not overflow."""
-    n, r = reduce_exp(clamp(x, -0.75 * f.mantissa - 2.0, _EXP[f].range[1]), f)
-    half_scale = f.two_to_the(n - 1)
+    m, r = reduce_exp(clamp(x, -0.75 * f.mantissa - 2.0, _EXP[f].range[1]), f)
+    half_scale = power_of_two(m - 1, f)
     y = 2.0 * fma(_expm1_reduced(r, f), half_scale, half_scale - 0.5)
     # Half of a subnormal number may not be one.
     return select(fabs(x) < 4.0 * f.smallest_normal, x, y)
@@ -81,7 +98,7 @@ def expm1(x: Number, f: Format) -> Number:
 
 def sigmoid(x: Number, f: Format) -> Number:
     """Within 2.5 ulp. 1 / (1 + exp(-|x|)), or exp(-|x|) over the same for negative x."""
-    e = exp(-fabs(x), f)
+    e = _exp_of_negative(-fabs(x), f)
     return select(x < 0.0, e, 1.0) / (1.0 + e)
 
 

@@ -31,8 +31,8 @@ def _erfcx_above(a: Number) -> Number:
 def _exp_of_square(a: Number, sign: float, f: Format) -> Number:
     """exp(sign a²), |a| <= 40, with what the square loses in rounding."""
     square = a * a
-    n, r = reduce_exp(sign * square, f)
-    return scale(exp_reduced(r + sign * fma(a, a, -square), f), n, f)
+    m, r = reduce_exp(sign * square, f)
+    return scale(exp_reduced(r + sign * fma(a, a, -square), f), m, f)
 
 
 def erfc(x: Number, f: Format) -> Number:

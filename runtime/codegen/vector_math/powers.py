@@ -40,8 +40,8 @@ def pow_f64(x: Number, y: Number, f: Format) -> Number:
     log = _log_at_limits(log, fabs(x))
     t = y * log
     t_low = select(fabs(t) < 800.0, fma(y, log, -t) + y * log_low, 0.0)
-    n, r = reduce_exp(clamp(t, -800.0, 800.0), f)
-    return _pow_special(x, y, scale(exp_reduced(r + t_low, f), n, f), f)
+    m, r = reduce_exp(clamp(t, -800.0, 800.0), f)
+    return _pow_special(x, y, scale(exp_reduced(r + t_low, f), m, f), f)
 
 
 def _pow_special(x: Number, y: Number, magnitude: Number, f: Format) -> Number:
