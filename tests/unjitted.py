@@ -260,9 +260,10 @@ class _Machine:
         sectioned: bool = False,
         ahead: str = "",
         line: Line | None = None,
+        run: int = 1,
     ) -> Callable[..., None]:
-        dtype, shape = np.dtype(ARRAY_DTYPES[short]), (rows, vectors)
-        return plain_tile_product(self.array(dtype), dtype.itemsize, lanes, *shape, tail, pairwise, sectioned, line)
+        dtype, how = np.dtype(ARRAY_DTYPES[short]), (tail, pairwise, sectioned, line, run)
+        return plain_tile_product(self.array(dtype), dtype.itemsize, lanes, rows, vectors, *how)
 
     def line_gradient(
         self, short: str, lanes: int, vectors: int, tail: bool, sectioned: bool, line: Line

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ...ir import Node
 from ..target import Target
@@ -15,10 +16,15 @@ from .conv_geometry import Geometry, geometry
 from .conv_operands import has_prologue
 from .conv_tiles import LEAST_TILES
 from .line_blocks import LineBlocks, gradient_blocks
+from .polyphase import tap_outputs
 from .register_tiles import Rows, rows
+from .taps_together import TapsTogether, taps_together
 
-MOST_TOGETHER = 9
-"""Kernel columns that a depthwise weight gradient takes together, at most."""
+# Kernel columns that a weight gradient takes together where groups share vectors, at most.
+_MOST_TOGETHER = 9
+# Sums of a register tile from which on multiplications need not wait for one another: two of them begin in each of the
+# four cycles that one takes.
+_BUSY_SUMS = 8
 # Sixteenths of the L2 cache for the rows of input and cotangent of a chunk of a weight gradient.
 _CHUNK_SHARE = 6
 # Bytes that all parts may take in any case, and the part of the bytes of the operands that they may take.
@@ -41,12 +47,13 @@ class WeightGradientTiles:
     The output positions are cut into `chunks`: `images` images of a volume each, or `band` rows of one image where
     `bands` is above 1. `parts` sums over neighbouring chunks are added in the end, in their order. Each part is
     computed by `shares` tiles, which divide its units: a group, a tap of the kernel, a block of input channels, a
-    strip; of a convolution whose groups share vectors, a row of the kernel and a strip.
+    strip; where register tiles have columns of the kernel as rows (`by_kernel_row`), a group, a row of the kernel, a
+    block of its columns, a strip.
 
     A chunk has `iterations`: one for each image, or one for a band. A tile that computes operands in `prologues` does
     so an iteration at a time, so that it holds one image of them. Without prologues a chunk is one iteration, with the
-    same sums. Where groups share vectors there is always one for each image, since the order of sums at the edges of
-    an image follows from them.
+    same sums. By kernel rows there is always one for each image, since the order of sums at the edges of an image
+    follows from them.
     """
 
     geometry: Geometry
@@ -83,7 +90,7 @@ class WeightGradientTiles:
     @property
     def iterations(self) -> int:
         """Iterations of a chunk."""
-        return self.images if any(self.prologues) or self.geometry.shares_vectors else 1
+        return self.images if any(self.prologues) or self.by_kernel_row else 1
 
     def copied(self, operand: int) -> tuple[int, int, int]:
         """The rows of an operand that a tile computes in an iteration: step between bands, first row, number."""
@@ -140,7 +147,7 @@ class WeightGradientTiles:
         in_rows = self.bands == 1 or g.windows[0].expand == 1
         readers = g.places * g.channel_strips.count // math.prod(window.stride for window in g.windows)
         worth = self.blocks.blocks > 1 and readers >= _LEAST_READERS
-        return g.target.packs and not g.shares_vectors and alike and in_rows and worth
+        return g.target.packs and not self.by_kernel_row and alike and in_rows and worth
 
     @property
     def packed_bytes(self) -> int:
@@ -161,11 +168,41 @@ class WeightGradientTiles:
         return rows(self.geometry.channels_in, self.geometry.channel_strips.width, self.geometry.target)
 
     @property
+    def columns(self) -> Rows:
+        """Blocks of the kernel's columns whose channels into a group are the rows of a register tile.
+
+        Where groups share vectors, each element of the cotangent is loaded once for all columns of a block. Else the
+        rows of a register tile are channels of one column; where those are so few that multiplications would wait for
+        one another, columns fill it up.
+        """
+        g = self.geometry
+        if g.shares_vectors:
+            return Rows.of(g.kernel[1], max(1, min(_MOST_TOGETHER, (g.target.vector_registers - 4) // g.channels_in)))
+        width = g.channel_strips.width
+        meet_alike = g.windows[1].dilation % g.windows[1].expand == 0
+        few = g.channels_in * width < _BUSY_SUMS
+        return Rows.of(g.kernel[1], max(1, g.target.tile_rows(width) // g.channels_in) if few and meet_alike else 1)
+
+    @property
+    def by_kernel_row(self) -> bool:
+        """Whether register tiles have columns of the kernel as rows."""
+        return self.geometry.shares_vectors or self.columns.most > 1
+
+    @property
+    def columns_together(self) -> list[list[TapsTogether]]:
+        """For each block of columns, those that meet the same outputs, with these."""
+        g, blocks = self.geometry, self.columns
+        of_columns = tap_outputs(g.windows[1], g.input_lengths[1], g.output_lengths[1], g.kernel[1])
+        sizes = sorted({*blocks.sizes(), *(1 << i for i in range(blocks.most.bit_length()))})
+        begins = [b * blocks.most - max(b - blocks.long, 0) for b in range(blocks.blocks + 1)]
+        return [taps_together(of_columns, begin, end, sizes) for begin, end in pairwise(begins)]
+
+    @property
     def units(self) -> int:
         """Units of a part, no two of which add to the same element."""
         g = self.geometry
-        if g.shares_vectors:
-            return g.depth_kernel * g.kernel[0] * g.channel_strips.count
+        if self.by_kernel_row:
+            return g.strip_groups * g.depth_kernel * g.kernel[0] * self.columns.blocks * g.channel_strips.count
         return g.groups * g.places * self.blocks.blocks * g.channel_strips.count
 
 

@@ -11,6 +11,9 @@ of its own to c instead, which keeps long sums exact: their errors grow with the
 Those that fetch "left" operands `ahead` prefetch elements of a: of later terms, or of the rows behind this tile's, and
 then c too. Those that fetch a "panel" ahead prefetch also what is copied to the panel of b next.
 
+The rows of a tile come in runs of `run`. Elements of a that belong to the rows of a run are neighbours; the bytes from
+row to row of a are those from run to run.
+
 Tiles of a `line` have the columns of a kernel unrolled: k0 if `pairwise`, else k1. Column k of row r lies at
 `r * stride + k * dilation` columns, and for each column there are the rows that meet it, from one up to another. A
 pairwise tile of a line loads each column of a once for all rows.
@@ -56,6 +59,7 @@ def plain_tile_product(
     pairwise: bool = False,
     sectioned: bool = False,
     line: Line | None = None,
+    run: int = 1,
 ) -> Callable[..., None]:
     """The same in Python, on what `array(address, n)` gives."""
     zero = np.dtype(f"f{itemsize}").type(0)
@@ -71,7 +75,8 @@ def plain_tile_product(
                         for k0 in range(n0):
                             if line is not None and r not in range(*line[2][k0 if pairwise else k1]):
                                 continue
-                            at = a + r * a_row + k2 * a2 + k1 * a1 + k0 * a0 + (itemsize * j if pairwise else 0)
+                            at = a + r // run * a_row + r % run * itemsize + k2 * a2 + k1 * a1 + k0 * a0
+                            at += itemsize * j if pairwise else 0
                             other = b + k2 * b2 + k1 * b1 + k0 * b0 + itemsize * j
                             total = total + array(at, 1)[0] * array(other, 1)[0]
                 target[j] = target[j] + total if accumulate and sectioned else total
@@ -90,12 +95,13 @@ def tile_product(
     sectioned: bool = False,
     ahead: Literal["", "left", "panel"] = "",
     line: Line | None = None,
+    run: int = 1,
 ) -> Callable[..., None]:
     """The function for this tile of "f32" or "f64".
 
-    Its words: a, bytes from row to row of a, b, c, bytes from row to row of c, then for the outer, the middle and the
-    inner sum: terms (1 or more), bytes in a, bytes in b; then the columns of c that exist, which `tail` tiles look at,
-    and whether to add to what c holds.
+    Its words: a, bytes from run to run of its rows, b, c, bytes from row to row of c, then for the outer, the middle
+    and the inner sum: terms (1 or more), bytes in a, bytes in b; then the columns of c that exist, which `tail` tiles
+    look at, and whether to add to what c holds.
 
     Those that fetch ahead have two words more: how many bytes behind a term's element of a the first element to fetch
     lies, and bytes from there to those of the next terms, or 0 where each fetches one so far ahead of its own. For a
@@ -172,8 +178,13 @@ def tile_product(
                 phi.add_incoming(other, before)
             return phis
 
-        offsets = [builder.mul(a_row, WORD(i)) for i in range(min(rows, ROWS_A_POINTER))]
-        jumps = [builder.mul(a_row, WORD(i * ROWS_A_POINTER)) for i in range(-(-rows // ROWS_A_POINTER))]
+        runs = rows // run
+        offsets = [builder.mul(a_row, WORD(i)) for i in range(min(runs, ROWS_A_POINTER))]
+        jumps = [builder.mul(a_row, WORD(i * ROWS_A_POINTER)) for i in range(-(-runs // ROWS_A_POINTER))]
+
+        def pointers_of(sums: list[Any]) -> int:
+            """Pointers of a that the rows of these sums need."""
+            return -(-len(sums) // vectors // run // ROWS_A_POINTER)
 
         def fetch(address: Any) -> None:
             address = builder.inttoptr(address, BYTE.as_pointer())
@@ -181,8 +192,7 @@ def tile_product(
             builder.call(prefetch, (address, INT(0), INT(3), INT(1)))  # data to be read, and often
 
         def innermost(pointers: list[Any], sums: list[Any]) -> list[Any]:
-            pointers_of_a = -(-len(sums) // vectors // ROWS_A_POINTER)
-            *of_a, of_b = pointers[: pointers_of_a + 1]
+            *of_a, of_b = pointers[: pointers_of(sums) + 1]
             right = [load(of_b, v) for v in range(vectors)]
             if ahead:
                 row = builder.and_(pointers[-1], WORD(_ROWS_IN_TURN - 1))
@@ -194,15 +204,17 @@ def tile_product(
                 fetch(builder.add(builder.add(to_fetch[2], along), builder.mul(to_fetch[3], row)))
             result: list[Any] = []
             for r in range(len(sums) // vectors):
-                i = r % ROWS_A_POINTER
-                start = of_a[r // ROWS_A_POINTER]
+                number, beside = divmod(r, run)
+                i = number % ROWS_A_POINTER
+                start = of_a[number // ROWS_A_POINTER]
                 start = builder.add(start, offsets[i]) if i else start
+                start = builder.add(start, WORD(itemsize * beside)) if beside else start
                 left = [load(start, v) for v in range(vectors)] if pairwise else [repeat(start)] * vectors
                 result += [builder.call(fma, (left[v], right[v], sums[r * vectors + v])) for v in range(vectors)]
             return result
 
         def middle(pointers: list[Any], sums: list[Any]) -> list[Any]:
-            of_a = [builder.add(pointers[0], jump) for jump in jumps[: -(-len(sums) // vectors // ROWS_A_POINTER)]]
+            of_a = [builder.add(pointers[0], jump) for jump in jumps[: pointers_of(sums)]]
             term = [WORD(0)] * bool(ahead)
             steps = [a0] * len(of_a) + [b0] + [WORD(1)] * len(term)
             return loop(n0, [*of_a, pointers[1], *term], steps, sums, innermost)
@@ -263,8 +275,8 @@ def tile_product(
             store(value, *place)
 
     array = array_f32 if dtype == "f32" else array_f64
-    product = plain_tile_product(array, itemsize, lanes, rows, vectors, tail, pairwise, sectioned, line)
-    variant = "t" * tail + "p" * pairwise + "s" * sectioned + ahead[:1]
+    product = plain_tile_product(array, itemsize, lanes, rows, vectors, tail, pairwise, sectioned, line, run)
+    variant = "t" * tail + "p" * pairwise + "s" * sectioned + ahead[:1] + f"r{run}" * (run > 1)
     if line is not None:
         variant += "_" + "_".join(map(str, (*line[:2], *(number for rows_met in line[2] for number in rows_met))))
     words = 16 + {"": 0, "left": 2, "panel": 4}[ahead]

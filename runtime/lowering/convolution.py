@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import chain
 
 from ...ir import Node, Value
-from ...ir.ops.convolution import windows
+from ...ir.ops.convolution import Window, windows
 from ...passes.kernels.conv_epilogue import epilogue_of
 from ...passes.kernels.conv_geometry import Geometry
 from ...passes.kernels.conv_operands import Operand, added_input, convolution_of, is_convolution, operand
@@ -17,7 +18,7 @@ from ...passes.kernels.line_blocks import line_blocks
 from ...passes.kernels.plain_conv_tiles import PLAIN_TILE, PlainWeightGradient
 from ...passes.kernels.polyphase import PolyphaseComponent, tap_outputs
 from ...passes.kernels.register_tiles import tile_shapes
-from ...passes.kernels.weight_gradient_tiles import MOST_TOGETHER, WeightGradientTiles, weight_gradient_tiles
+from ...passes.kernels.weight_gradient_tiles import WeightGradientTiles, weight_gradient_tiles
 from ...passes.memory.plan import Plan
 from ..codegen.group_product import Group
 from . import conv_copy, plain_convolution, tiled_convolution, tiled_weight_gradient
@@ -132,12 +133,6 @@ def _used(g: Geometry) -> int:
 def _group(g: Geometry) -> Group | None:
     """Groups of a vector, channels into and out of each; None where they share none, or have one channel."""
     return None if g.is_depthwise or not g.shares_vectors else (g.groups_of_vector, g.channels_in, g.channels_out)
-
-
-def _columns_together(g: Geometry) -> int:
-    """Columns of the kernel that a register tile of a weight gradient takes where groups share vectors."""
-    # Each has a sum for each channel into the group; the input of a position and a row of the cotangent come with them.
-    return max(1, min(g.kernel[1], MOST_TOGETHER, (g.target.vector_registers - 4) // g.channels_in))
 
 
 def _channels(g: Geometry) -> tuple[int, int, int]:
@@ -262,7 +257,7 @@ def _sum(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
     """Parts of a weight gradient. The arguments of the calls that make operands stand behind the kernel's own, which
     finds them by their place.
     """
-    g, blocks = tiles.geometry, tiles.blocks
+    g, blocks = tiles.geometry, tiles.columns if tiles.by_kernel_row else tiles.blocks
     strips = g.channel_strips
     _, inner, outer = _channels(g)
     numbers = [g.volumes, *g.input_lengths, *g.output_lengths, inner, outer]
@@ -271,38 +266,66 @@ def _sum(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
     numbers += [strips.count, strips.width, strips.wide, strips.vectors, blocks.blocks, blocks.most, blocks.long]
     numbers += [*g.kernel, tiles.part_bytes // g.target.vector_bytes, tiles.iterations, tiles.section]
     of_volumes = [*g.depths, g.depth_kernel, tiles.runs * tiles.iterations]
-    copies = _copies(unit, tiles, plan)
-    runs = tiles.line_blocks
-    blocks_met = list(dict.fromkeys((run.rows, run.columns) for run in runs))
-    of_runs = [len(runs), g.windows[1].stride, -g.windows[1].low]
-    for run in runs:
-        of_runs += [run.blocks, blocks_met.index((run.rows, run.columns)), run.rows]
-    behind: list[Arg] = [*of_runs]
-    if not g.shares_vectors:
+    of_axes = [_outputs_met(g.depth_window, *g.depths, g.depth_kernel)]
+    of_axes += [_outputs_met(*axis) for axis in zip(g.windows, g.input_lengths, g.output_lengths, g.kernel)]
+    dtype, widths = convolution_of(unit).output.type.dtype, sorted(strips.widths())
+    vectors = Vectors(_lanes(g), _used(g), _partly_there(g), g.is_depthwise, _group(g), tiles.section > 0)
+    behind: list[Arg] = []
+    if tiles.by_kernel_row:
+        line_blocks, of_blocks = _blocks_of_line(tiles)
+        sizes, of_pieces = ([], []) if line_blocks else _pieces_of_line(tiles)
+        of_axes[2] = of_blocks if line_blocks else of_pieces
+        shapes = [(size, width) for size in sizes for width in widths]
+        vectors = vectors if g.shares_vectors else replace(vectors, run=g.channels_in)
+        source = tiled_weight_gradient.weight_gradient_by_kernel_row(dtype, vectors, shapes, line_blocks, widths)
+    else:
         packed = _scratch(unit, plan, tiles.all_parts_bytes, tiles.packed_bytes) if tiles.packs else 0
         behind = [packed, *tiles.copied(0)]
-    at = 4 + len(numbers) + 4 * 2 + len(of_volumes) + 5 * (g.depth_kernel + sum(g.kernel)) + len(behind)
+        source = tiled_weight_gradient.weight_gradient(dtype, vectors, tile_shapes([blocks], widths), tiles.packs)
+    copies = _copies(unit, tiles, plan)
+    at = 4 + len(numbers) + 4 * 2 + len(of_volumes) + sum(map(len, of_axes)) + len(behind)
     of_copies: list[Arg] = []
     for number, copy in enumerate(copies):
         begins = tiles.copied(number)
         numbers += [at + len(of_copies) if copy else 0, *(begins if copy else (0, 0, g.images_of(number)[1]))]
         of_copies += [] if copy is None else [KernelAddress(copy.source), *copy.args]
-    numbers += of_volumes
-    depth = (g.depth_window, *g.depths, g.depth_kernel)
-    for axis in (depth, *zip(g.windows, g.input_lengths, g.output_lengths, g.kernel)):
-        for m in tap_outputs(*axis):
-            numbers += [m.first, m.count, m.stride, m.input_first, m.input_stride]
-    dtype, widths = convolution_of(unit).output.type.dtype, sorted(strips.widths())
-    vectors = Vectors(_lanes(g), _used(g), _partly_there(g), g.is_depthwise, _group(g), tiles.section > 0)
-    if g.shares_vectors:
-        shapes = [(size, width) for size in sorted({1, _columns_together(g)}) for width in widths]
-        source = tiled_weight_gradient.grouped_weight_gradient(dtype, vectors, shapes, blocks_met, widths)
-    else:
-        shapes = tile_shapes([blocks], widths)
-        source = tiled_weight_gradient.weight_gradient(dtype, vectors, shapes, tiles.packs)
+    numbers += [*of_volumes, *chain.from_iterable(of_axes)]
     read = [Pointer.to(plan.views[_given(unit, n)]) if copy is None else copy.args[1] for n, copy in enumerate(copies)]
     call = Call(source, [TILE, *read, _scratch(unit, plan, 0), *numbers, *behind, *of_copies])
     return Launch(tiles.parts * tiles.shares, [call])
+
+
+def _outputs_met(window: Window, length: int, outputs: int, kernel: int) -> list[int]:
+    """Five numbers for each tap of a kernel along an axis: the outputs that meet it, and where."""
+    met = tap_outputs(window, length, outputs, kernel)
+    return [n for m in met for n in (m.first, m.count, m.stride, m.input_first, m.input_stride)]
+
+
+def _blocks_of_line(tiles: WeightGradientTiles) -> tuple[list[Block], list[int]]:
+    """The kinds of blocks in which a line of the cotangent is passed, and the numbers of these blocks."""
+    runs, window = tiles.line_blocks, tiles.geometry.windows[1]
+    kinds: list[Block] = list(dict.fromkeys((run.rows, run.columns) for run in runs))
+    numbers = [len(runs), window.stride, -window.low]
+    for run in runs:
+        numbers += [run.blocks, kinds.index((run.rows, run.columns)), run.rows]
+    return kinds, numbers
+
+
+def _pieces_of_line(tiles: WeightGradientTiles) -> tuple[list[int], list[int]]:
+    """How many columns of a kernel are taken together, and the numbers of all that are: for each block of columns where
+    these begin, where the last ones end, then each.
+    """
+    g, blocks = tiles.geometry, tiles.columns_together
+    (first, *_) = tap_outputs(g.windows[1], g.input_lengths[1], g.output_lengths[1], g.kernel[1])
+    numbers = [first.stride, first.input_stride]
+    at = len(numbers) + len(blocks) + 1
+    for block in blocks:
+        numbers.append(at)
+        at += 6 * len(block)
+    numbers.append(at)
+    for piece in chain.from_iterable(blocks):
+        numbers += [piece.first_tap, piece.taps, piece.first, piece.count, piece.input_first, piece.apart]
+    return sorted({piece.taps for piece in chain.from_iterable(blocks)}), numbers
 
 
 def _copies(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> list[Call | None]:

@@ -31,7 +31,8 @@ class Vectors:
     one.
 
     Where groups share vectors, each channel goes by itself (`pairwise`), or `group` has their number and channels.
-    `sectioned` as of `tile_product`.
+    Where register tiles have columns of a kernel as rows, there are as many rows of each as there are channels in a
+    `run`. `sectioned` and `run` as of `tile_product`.
     """
 
     lanes: int
@@ -40,11 +41,12 @@ class Vectors:
     pairwise: bool
     group: Group | None
     sectioned: bool = False
+    run: int = 1
 
     @property
     def inner(self) -> int:
-        """Channels into a group that a register tile takes at a time, where groups share vectors."""
-        return 1 if self.group is None else self.group[1]
+        """Channels into a group that a register tile takes of each column of the kernel that is among its rows."""
+        return self.run if self.group is None else self.group[1]
 
     @property
     def read(self) -> int:
@@ -67,8 +69,8 @@ def _variants(short: str, name: str, shape: Shape, of: Vectors, apart: bool, col
         if of.group is not None:
             made = f"group_product({short!r}, lanes, {shape[0]}, {of.group}, {partly}, {apart}, {of.sectioned})"
         else:
-            sizes = f"{shape[0]}, {shape[1]}"
-            made = f"tile_product({short!r}, lanes, {sizes}, {partly}, {of.pairwise}, {of.sectioned}{line})"
+            sizes, run = f"{shape[0] * of.run}, {shape[1]}", f", run={of.run}" if of.run > 1 else ""
+            made = f"tile_product({short!r}, lanes, {sizes}, {partly}, {of.pairwise}, {of.sectioned}{line}{run})"
         yield f"{kind}_{name} = {made}"
 
 

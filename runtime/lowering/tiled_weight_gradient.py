@@ -1,8 +1,8 @@
 """Kernels of weight gradients over one to three spatial axes: register tiles whose sums run over images and positions.
 
-A register tile has input channels as rows and output channels as columns, or kernel columns as rows where every channel
-goes by itself. It sums over the outputs that a place of the kernel contributes to. Workers make the sums of different
-parts of the images, which are added in their order, so that no sum depends on the number of workers.
+A register tile has input channels as rows and output channels as columns, or as rows the columns of the kernel with few
+input channels of each. It sums over the outputs that a place of the kernel contributes to. Workers make the sums of
+different parts of the images, which are added in their order, so that no sum depends on the number of workers.
 """
 
 from __future__ import annotations
@@ -90,6 +90,13 @@ _OPERANDS = """
             g_start += volume * g_images * g_image
 """.strip("\n")
 
+
+# First vector of a strip, its vectors, its channels.
+_STRIP = """
+            vector = strip * strip_width if strip <= wide else strip * (strip_width - 1) + wide
+            vectors = strip_width if strip < wide else strip_width - 1
+            columns = outer - vector * used if outer - vector * used < vectors * used else vectors * used
+""".strip("\n")
 
 # The order of units.
 _PLACES_OUTSIDE = """block = rest % blocks
@@ -191,9 +198,7 @@ def kernel(b):
             depth = place // (kernel_rows * kernel_columns)
             kernel_row = place // kernel_columns - depth * kernel_rows
             kernel_column = place % kernel_columns
-            vector = strip * strip_width if strip <= wide else strip * (strip_width - 1) + wide
-            vectors = strip_width if strip < wide else strip_width - 1
-            columns = outer - vector * lanes if outer - vector * lanes < vectors * lanes else vectors * lanes
+{_STRIP}
             rows = most if block < long else most - 1
             channel = block * most if block <= long else block * (most - 1) + long
             c_row = {size} * lanes * all_vectors
@@ -221,55 +226,27 @@ def kernel(b):
 """
 
 
-# What all columns meet: from the last of their first outputs to the first of their last ones.
-_SHARED = """
-    column_stride, column_step = word(b, of_columns + 2), word(b, of_columns + 4)
-    begin, end, together = word(b, of_columns), i64(-1), True
-    for column in range(kernel_columns):
-        at = of_columns + 5 * column
-        last = word(b, at) + (word(b, at + 1) - 1) * column_stride
-        end = last if (column == 0) | (last < end) else end
-        begin = word(b, at) if word(b, at) > begin else begin
-        together = together & (word(b, at + 1) > 0) & ((word(b, at) - word(b, of_columns)) % column_stride == 0)
-    if (together == False) | (kernel_columns > {most}):
-        end = begin - 1
-    shared = (end - begin) // column_stride + 1 if end >= begin else i64(0)
-""".strip("\n")
+_STEPS_OF_ROW = "    column_stride, column_step = word(b, of_columns), word(b, of_columns + 1)"
 
-# The columns of a kernel row together where they meet the same outputs, and the outputs at the edges column by column.
-_PARTS_OF_ROW = """
-            # Part 0 is what the columns share, the next ones are what is left before and behind it for each of them.
-            for part_of_row in range(1 + 2 * kernel_columns):
-                column = (part_of_row - 1) // 2 if part_of_row > 0 else i64(0)
-                at = of_columns + 5 * column
-                column_first, count, source = word(b, at), word(b, at + 1), word(b, at + 3)
-                before = (begin - column_first) // column_stride if shared > 0 else count
-                start = i64(0)
-                rows = i64(1)
-                n0 = before
-                if part_of_row == 0:
-                    start, n0, rows = before, shared, kernel_columns
-                elif part_of_row % 2 == 0:
-                    start = before + shared
-                    n0 = count - start
-                if n0 <= 0:
-                    continue
-                a_row = (word(b, of_columns + 8) - word(b, of_columns + 3)) * pixel if rows > 1 else pixel
-                if rows > 1:
-                    # The second column's input at the shared outputs, less the first one's.
-                    a_row += (word(b, of_columns) - word(b, of_columns + 5)) // column_stride * column_step * pixel
-                a = x + (source + start * column_step) * pixel
-                g = of_g + (column_first + start * column_stride) * g_pixel
-                to = result + column * {inner} * c_row
+# The columns of a block that meet the same outputs, in the order of these.
+_PIECES_OF_ROW = """
+            at, end = of_columns + word(b, of_columns + 2 + block), of_columns + word(b, of_columns + 3 + block)
+            while at < end:
+                column, rows, column_first, n0, source, apart = (
+                    word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4), word(b, at + 5))
+                at += 6
+                a, a_row = x + source * pixel, apart * pixel
+                g = of_g + column_first * g_pixel
+                to = result + (column - first_column) * {inner} * c_row
                 {add}
 """.strip("\n")
 
 # A line of the cotangent block by block, each for all columns; sections are some rows of a block.
 _BLOCKS_OF_ROW = """
-            at = of_columns + 5 * kernel_columns
-            runs, column_step, a, g = word(b, at), word(b, at + 1), x + word(b, at + 2) * pixel, of_g
+            runs, column_step = word(b, of_columns), word(b, of_columns + 1)
+            a, g = x + word(b, of_columns + 2) * pixel, of_g
             for run in range(runs):
-                at = of_columns + 5 * kernel_columns + 3 + 3 * run
+                at = of_columns + 3 + 3 * run
                 kind, outputs = word(b, at + 1), word(b, at + 2)
                 section_rows = {section_rows}
                 for block_of_run in range(word(b, at)):
@@ -308,20 +285,24 @@ def _blocks_of_row(of: Vectors, blocks: Sequence[Block], widths: Sequence[int]) 
     return _BLOCKS_OF_ROW.format(section_rows=section_rows, call=call_one(cases, of.tail, 24))
 
 
-def grouped_weight_gradient(
+def weight_gradient_by_kernel_row(
     dtype: np.dtype[Any], of: Vectors, shapes: Sequence[Shape], blocks: Sequence[Block], widths: Sequence[int]
 ) -> str:
-    """A tile of `WeightGradientTiles` where groups share vectors.
+    """A tile of `WeightGradientTiles` whose register tiles have columns of the kernel as rows, with the channels into a
+    group of each: as many columns as the first numbers of `shapes` say.
 
-    The arguments are those of `weight_gradient`. A unit is a strip and a kernel row. Where every channel goes by itself
-    a line of the cotangent is passed in `blocks`, if there are some; behind the outputs of the kernel's columns there
+    The arguments are those of `weight_gradient`, where blocks are of the kernel's columns. Behind the outputs of the
+    kernel's rows there stand: outputs from one to the next, columns of the input between these, then for each block
+    where the columns that it takes together begin, and where the last ones end, then for each of these: first column of
+    the kernel, columns, first output, outputs, column of the input, columns of the input from one to the next.
+
+    Where every channel goes by itself a line of the cotangent is passed in `blocks`, if there are some. Then there
     stand: runs of blocks, columns of the input from one output to the next, the first column, then for each run:
     blocks, which of `blocks`, outputs of that.
     """
     short, size = SHORT_NAMES[dtype], dtype.itemsize
     if blocks:
-        define, shared = _define_blocks(short, of, blocks, widths), ""
-        parts_of_row = _blocks_of_row(of, blocks, widths)
+        define, steps, pieces_of_row = _define_blocks(short, of, blocks, widths), "", _blocks_of_row(of, blocks, widths)
     else:
         arguments = (
             "a, a_row, g, to, c_row, n2, image_step * x_image, image_stride * g_image, n1, row_step * x_line, "
@@ -329,18 +310,21 @@ def grouped_weight_gradient(
         )
         sections = _sections(shapes, of.tail, "a_row", 16)
         add = sections if of.sectioned else call_tile(shapes, of.tail, arguments, 16)
-        define, shared = define_tiles(short, shapes, of, True), _SHARED.format(most=max(rows for rows, _ in shapes))
-        parts_of_row = _PARTS_OF_ROW.format(inner=of.inner, add=add)
+        define, steps = define_tiles(short, shapes, of, True), _STEPS_OF_ROW
+        pieces_of_row = _PIECES_OF_ROW.format(inner=of.inner, add=add)
+    shared = of.pairwise or of.group is not None
+    channel = f"{of.read} * vector" if shared else "inner * group"
     return f"""
 {define}
 
 
 def kernel(b):
     volumes, height, width, g_height, g_width = word(b, 4), word(b, 5), word(b, 6), word(b, 7), word(b, 8)
-    outer = word(b, 10)
+    inner, outer = word(b, 9), word(b, 10)
     iteration_images, bands, band_rows, passes = word(b, 13) // word(b, 30), word(b, 14), word(b, 15), word(b, 16)
     parts, shares, units = word(b, 17), word(b, 18), word(b, 19)
     strips, strip_width, wide, all_vectors = word(b, 20), word(b, 21), word(b, 22), word(b, 23)
+    blocks, most, long = word(b, 24), word(b, 25), word(b, 26)
     kernel_rows, kernel_columns = word(b, 27), word(b, 28)
     x_images, g_images, depths, blocks_of_images = word(b, 40), word(b, 41), word(b, 42), word(b, 43)
     pixel, g_pixel = {size} * word(b, 11), {size} * word(b, 12)
@@ -351,32 +335,35 @@ def kernel(b):
     base = word(b, 3) + {size} * lanes * part * word(b, 29)
     c_row = {size} * lanes * all_vectors
     of_columns = 44 + 5 * (depths + kernel_rows)
-{shared}
+{steps}
     first_iteration = part * passes // parts * word(b, 30)
     for iteration in range(first_iteration, (part + 1) * passes // parts * word(b, 30)):
 {_OPERANDS}
         for unit in range(share * units // shares, (share + 1) * units // shares):
             strip = unit % strips
-            depth = unit // strips // kernel_rows
-            kernel_row = unit // strips - depth * kernel_rows
-            vector = strip * strip_width if strip <= wide else strip * (strip_width - 1) + wide
-            vectors = strip_width if strip < wide else strip_width - 1
-            columns = outer - vector * used if outer - vector * used < vectors * used else vectors * used
-            result = base + unit // strips * kernel_columns * {of.inner} * c_row + {size} * lanes * vector
+            block = unit // strips % blocks
+            rest = unit // strips // blocks
+            group = rest // (depths * kernel_rows)
+            depth = rest // kernel_rows - group * depths
+            kernel_row = rest % kernel_rows
+{_STRIP}
+            block_columns = most if block < long else most - 1
+            first_column = block * most if block <= long else block * (most - 1) + long
+            result = base + (rest * kernel_columns + first_column) * {of.inner} * c_row + {size} * lanes * vector
             if iteration == first_iteration:
-                for column in range(kernel_columns * {of.inner}):
-                    nothing = array_{short}(result + column * c_row, 0)
+                for row in range(block_columns * {of.inner}):
+                    nothing = array_{short}(result + row * c_row, 0)
                     for e in range(columns):
                         nothing[e] = {short}(0)
 {_MET}
             if (n2 <= 0) | (n1 <= 0):
                 continue
             x = x_start + (row_source + row_skipped * row_step) * x_line
-            x += (image_source + image_skipped * image_step) * x_image + {size} * {of.read} * vector
+            x += (image_source + image_skipped * image_step) * x_image + {size} * {channel}
             of_g = g_start + (row_first + row_skipped * row_stride) * g_line
-            of_g += (image_first + image_skipped * image_stride) * g_image + {size} * used * vector
+            of_g += (image_first + image_skipped * image_stride) * g_image + {size} * (group * outer + used * vector)
             more = i64(1)
-{parts_of_row}
+{pieces_of_row}
     return i64(0)
 """
 

@@ -52,6 +52,17 @@ CASES = {
     "groups of many channels by few": ((2, 7, 8, 80), (20, 8, 3, 3), 1, 1, 1, 1, 10),
     "groups of two channels in volumes": ((2, 5, 6, 7, 36), (36, 2, 3, 3, 3), 1, 1, 1, 1, 18),
     "groups, long sums": ((40, 12, 12, 8), (8, 2, 3, 3), 1, 1, 1, 1, 4),
+    "one channel, columns together": ((3, 9, 13, 1), (20, 1, 3, 5), 1, 2, 1, 1, 1),
+    "one channel, blocks of columns": ((3, 90, 1), (40, 1, 31), 2, 15, 1, 1, 1),
+    "one channel, more padding than image": ((2, 2, 3, 1), (9, 1, 3, 7), 1, 5, 1, 1, 1),
+    "one channel, two widths of strips": ((2, 6, 11, 1), (150, 1, 3, 4), 1, 1, 1, 1, 1),
+    "one channel, long sums": ((20, 20, 31, 1), (6, 1, 2, 3), 1, 1, 1, 1, 1),
+    "one channel, zeros and dilation": ((2, 5, 9, 1), (12, 1, 2, 5), 3, 4, 2, 2, 1),
+    "one channel in volumes": ((2, 4, 6, 7, 1), (5, 1, 3, 3, 3), 1, 1, 1, 1, 1),
+    "two channels, stride": ((3, 15, 14, 2), (18, 2, 3, 7), 3, 3, 1, 1, 1),
+    "three channels, dilation": ((2, 8, 19, 3), (30, 3, 3, 4), 1, 3, 2, 1, 1),
+    "four channels, cropped": ((2, 9, 12, 4), (10, 4, 2, 3), 1, -2, 1, 1, 1),
+    "two channels, two groups": ((2, 9, 12, 4), (66, 2, 3, 5), 1, 2, 1, 1, 2),
     "more padding than image": ((2, 2, 3, 4), (5, 4, 3, 3), 1, 4, 1, 1, 1),
     "cropped": ((2, 9, 9, 4), (5, 4, 3, 3), 1, -2, 1, 1, 1),
     "one axis": ((3, 50, 4), (20, 4, 5), 2, 2, 1, 1, 1),
@@ -214,6 +225,11 @@ def test_the_cases_show_what_their_names_say():
     node = step("stride 3 of kernel 2", "float32").nodes[-2]
     assert any(not down.taps for down, _ in conv_tiles(node, DEFAULT_TARGET).components)
     assert backward("units shared").shares > 1
+    assert backward("one channel, blocks of columns").columns.blocks > 1
+    for case in (case for case in CASES if case.startswith(("one channel", "two channels", "three", "four channels"))):
+        assert backward(case).columns.most > 1, case
+    assert backward("one channel, long sums").section
+    assert not backward("padding left out").by_kernel_row
     assert backward("many bands").parts > 1
     assert backward("depthwise, several images a chunk").images > 1
 

@@ -44,24 +44,27 @@ def compiled(function, words):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "rows", "vectors", "tail", "pairwise", "sectioned"),
+    ("dtype", "rows", "vectors", "tail", "pairwise", "sectioned", "run"),
     [
-        ("f32", 1, 1, False, False, False),
-        ("f32", 6, 4, False, False, False),
-        ("f32", 14, 2, True, False, False),
-        ("f32", 9, 3, True, False, False),
-        ("f64", 8, 1, True, False, False),
-        ("f64", 5, 4, False, False, False),
-        ("f32", 14, 2, True, True, False),
-        ("f64", 3, 1, False, True, False),
-        ("f32", 6, 4, False, False, True),
-        ("f64", 14, 2, True, False, True),
+        ("f32", 1, 1, False, False, False, 1),
+        ("f32", 6, 4, False, False, False, 1),
+        ("f32", 14, 2, True, False, False, 1),
+        ("f32", 9, 3, True, False, False, 1),
+        ("f64", 8, 1, True, False, False, 1),
+        ("f64", 5, 4, False, False, False, 1),
+        ("f32", 14, 2, True, True, False, 1),
+        ("f64", 3, 1, False, True, False, 1),
+        ("f32", 6, 4, False, False, True, 1),
+        ("f64", 14, 2, True, False, True, 1),
+        ("f32", 12, 2, True, False, False, 3),
+        ("f64", 8, 1, False, False, True, 4),
+        ("f32", 14, 1, False, False, True, 2),
     ],
 )
 @pytest.mark.parametrize("accumulate", [0, 1])
 @pytest.mark.parametrize("vector_bytes", [64, 16])
 def test_a_tile_of_sums_is_what_python_makes_of_it(
-    dtype, rows, vectors, tail, pairwise, sectioned, accumulate, vector_bytes
+    dtype, rows, vectors, tail, pairwise, sectioned, run, accumulate, vector_bytes
 ):
     size = 4 if dtype == "f32" else 8
     kind = f"f{size}"
@@ -69,7 +72,7 @@ def test_a_tile_of_sums_is_what_python_makes_of_it(
     columns = lanes * vectors - (min(3, lanes - 1) if tail else 0)
     a, b = RNG.standard_normal(4000).astype(kind), RNG.standard_normal(4000).astype(kind)
     c = RNG.standard_normal((rows, lanes * vectors + 5)).astype(kind)
-    tile = tile_product(dtype, lanes, rows, vectors, tail, pairwise, sectioned)
+    tile = tile_product(dtype, lanes, rows, vectors, tail, pairwise, sectioned, run=run)
     results = []
     for call in (tile, compiled(tile, 16)):
         target = c.copy()
