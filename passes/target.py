@@ -90,7 +90,8 @@ class Target:
     """Floating-point operations of large products and convolutions."""
     tf32_flops_per_ns: float | None = None
     bf16_flops_per_ns: float | None = None
-    """The same by the tensor cores of a GPU, which only libraries use."""
+    """The same by the tensor cores of a GPU, which only libraries use; of bfloat16 also by a CPU that multiplies pairs.
+    """
     cache_bytes_per_ns: float = 40.0
     memory_bytes_per_ns: float = 8.0
     element_ns: float = 0.05
@@ -185,7 +186,8 @@ class Target:
     def flops_per_ns(self, dtype: np.dtype[Any]) -> float:
         """Floating-point operations of large products and convolutions of arrays of this dtype."""
         of_cores = {2: self.bf16_flops_per_ns, 4: self.tf32_flops_per_ns if self.precision == "tf32" else None}
-        return (of_cores.get(dtype.itemsize) if self.libraries else None) or self.matmul_flops_per_ns
+        narrow = self.libraries or self.multiplies_pairs
+        return (of_cores.get(dtype.itemsize) if narrow else None) or self.matmul_flops_per_ns
 
     @property
     def has_many_cores(self) -> bool:
@@ -253,6 +255,7 @@ _CPUS = {
             masked=True,
             matmul="registers",
             multiplies_pairs=True,
+            bf16_flops_per_ns=140.0,  # with the copies of both factors, which are float32 in memory
         ),
         Target(name="avx2", vector_bytes=32, vector_registers=16, masked=False, matmul="registers"),
         Target(name="sse", vector_bytes=16, vector_registers=16, masked=False, matmul="registers"),

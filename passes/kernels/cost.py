@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ...ir import Graph, Node, Value, node_flops
+from ...ir import BFLOAT16, DType, Graph, Node, Value, node_flops
 from ...ir.ops import contraction, movement
 from ...ir.ops.attention import scores_shape
 from ..target import Target
@@ -61,7 +61,7 @@ def launches(node: Node, target: Target) -> float:
 
 def _computing_nanoseconds(node: Node, target: Target) -> float:
     if node.op.is_contraction:
-        computing = node_flops(node) / target.flops_per_ns(node.inputs[0].type.dtype)
+        computing = node_flops(node) / target.flops_per_ns(_dtype_of_factors(node))
         # Tensor cores are fast enough to wait for the memory.
         return max(computing, moved_bytes(node) / target.memory_bytes_per_ns) if target.is_gpu else computing
     if node.op.bodies:
@@ -74,10 +74,15 @@ def _computing_nanoseconds(node: Node, target: Target) -> float:
     if node.op.is_region:
         for inner in node.attrs["body"].nodes:
             if inner.op is contraction.dot:
-                time += node_flops(inner) / target.flops_per_ns(inner.inputs[0].type.dtype)
+                time += node_flops(inner) / target.flops_per_ns(_dtype_of_factors(inner))
             of_element = target.function_ns if inner.op.is_transcendental else target.element_ns
             time += sum(v.type.size for v in inner.outputs) * of_element
     return time
+
+
+def _dtype_of_factors(node: Node) -> DType:
+    """What a product or a convolution multiplies: bfloat16 also where that lies in memory as float32."""
+    return BFLOAT16 if contraction.has_bf16_factors(node) else node.inputs[0].type.dtype
 
 
 def moved_bytes(node: Node) -> int:
@@ -117,6 +122,6 @@ def work(nodes: Iterable[Node], target: Target) -> float:
     flops: Counter[float] = Counter()
     for node in nodes:
         if node.op.is_contraction or node.op.bodies:
-            dtype = np.dtype(np.float32) if node.op.bodies else node.inputs[0].type.dtype
+            dtype = np.dtype(np.float32) if node.op.bodies else _dtype_of_factors(node)
             flops[target.flops_per_ns(dtype)] += node_flops(node)
     return sum(count / rate for rate, count in flops.items())
