@@ -15,7 +15,7 @@ import numpy as np
 
 from ...ir import ArrayType
 from .. import array_api as xp
-from ..tracing.errors import located
+from ..tracing.errors import located, warn
 from ..tracing.numbers import as_real, as_whole
 from ..tracing.precisions import of_products
 from .clipping import PLAIN, Totals
@@ -59,11 +59,18 @@ class LossScaling:
 
 def checked_loss_scaling(given: Any, precision: str) -> LossScaling | None:
     """What `loss_scaling=` says: "dynamic", a number that stays, a dict of arguments of `torch.amp.GradScaler`, or
-    `None`, which is "dynamic" where products and activations are float16. Raises `ValueError` for anything else.
+    `None`, which is "dynamic" where products and activations are float16. Raises `ValueError` for anything else, and
+    warns of "dynamic" where they are not.
     """
     if given is None:
         return LossScaling() if of_products(precision) == "fp16" else None
     if isinstance(given, str) and given == "dynamic":
+        if of_products(precision) != "fp16":
+            warn(
+                'loss_scaling="dynamic" is for precision="fp16", whose gradients would vanish without it; with '
+                f"precision={precision!r} they have the range of float32, and it only holds all of them in memory at "
+                "once. Leave it out, or write loss_scaling=1.0 to skip updates that are not finite"
+            )
         return LossScaling()
     if isinstance(given, Mapping):
         return _of_arguments(given)

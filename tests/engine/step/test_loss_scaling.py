@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
+from typing import Any
 
 import gradloom as gl
 import numpy as np
@@ -28,12 +30,12 @@ def linear(model, batch):
 
 
 def step_of(loss_scaling, loss_fn=loss, **options):
-    options = {"outputs": ["loss_scale", "skipped_updates"] if loss_scaling else [], **options}
+    options = {"outputs": ["loss_scale", "skipped_updates"] if loss_scaling is not None else [], **options}
     return gl.compile_step(model(), loss_fn, gl.optim.AdamW(lr=1e-2), BATCH, loss_scaling=loss_scaling, **options)
 
 
 def test_a_power_of_two_changes_no_bit_where_nothing_is_rounded_to_float16():
-    plain, scaled, whole = step_of(None), step_of("dynamic"), step_of(1024, accumulate=2)
+    plain, scaled, whole = step_of(None), step_of({}), step_of(1024, accumulate=2)
     for _ in range(3):
         value, told = scaled(BATCH)
         assert value == plain(BATCH)
@@ -144,4 +146,15 @@ def test_other_scales_are_refused(given: object, message: str):
 
 def test_searches_along_lines_compare_losses_and_take_no_scale():
     with pytest.raises(ValueError, match="loss_scaling with LBFGS"):
-        gl.plan_step(model(), loss, gl.optim.LBFGS(), BATCH, loss_scaling="dynamic")
+        gl.plan_step(model(), loss, gl.optim.LBFGS(), BATCH, loss_scaling=1024)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", {"kept": "fp16", "moments": "fp16"}])
+def test_a_scale_that_nothing_needs_is_told_of_at_the_line_that_asks_for_it(precision: Any):
+    message = r"is for precision=.fp16.*Leave it out, or write loss_scaling=1.0"
+    with pytest.warns(gl.TracingWarning, match=message) as told:
+        gl.plan_step(model(), loss, gl.optim.SGD(0.1), BATCH, loss_scaling="dynamic", precision=precision)
+    assert [warning.filename for warning in told] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gl.plan_step(model(), loss, gl.optim.SGD(0.1), BATCH, loss_scaling="dynamic", precision="fp16")
