@@ -42,6 +42,7 @@ RESULTS: dict[type, str] = {
     schema.UnitReport: "report.units",
     schema.LoopReport: "report.loops",
     schema.TransferReport: "report.transfers",
+    schema.RoundedReport: "report.rounded",
     schema.ValueReport: "report.values",
 }
 """What users read and never make, with where it comes from: classes without a public name."""

@@ -9,7 +9,7 @@ from ...ir import Graph
 from ...passes.ranks.traffic import traffic
 from ...passes.remat.from_plan import recompute_flops
 from ...passes.remat.frontier import Choice
-from .schema import HeldReport, MemoryReport
+from .schema import HeldReport, MemoryReport, RoundedReport
 from .values import open_plan
 
 
@@ -22,9 +22,10 @@ def make_report(
     prepared: Graph | None = None,
     traced: Graph | None = None,
     precision: str = "fp32",
+    rounded: Sequence[RoundedReport] = (),
 ) -> MemoryReport:
     """The report of a chosen plan for a step that holds these arrays from step to step; `prepared` is what was planned,
-    and `traced` what that was made of.
+    `traced` what that was made of, and `rounded` what a budget stores in two bytes.
     """
     plan = choice.plan
     opened = open_plan(choice, traced)
@@ -63,4 +64,5 @@ def make_report(
         sends.sent_bytes,
         sends.nanoseconds,
         sends.exposed_nanoseconds,
+        tuple(rounded),
     )

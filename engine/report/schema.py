@@ -120,6 +120,19 @@ class TransferReport:
 
 
 @dataclass(frozen=True)
+class RoundedReport:
+    """A value that the backward reads in two bytes because a budget allows it; `bytes` are those that it takes so, and
+    half of what its `type` would take.
+    """
+
+    name: str
+    scope: str
+    source: str
+    bytes: int
+    type: str
+
+
+@dataclass(frozen=True)
 class ValueReport:
     """One value in the arena, or the scratch of one unit.
 
@@ -169,7 +182,8 @@ class MemoryReport:
     does.
 
     `precision` is what the step rounds: "fp32" for nothing, "tf32", "bf16" or "fp16" of products and activations, or
-    what it stores in two bytes, as in "kept=bf16,moments=bf16". It names `kept` where that makes the arena smaller.
+    what it stores in two bytes, as in "kept=bf16,moments=bf16". It names `kept` where that makes the arena smaller, or
+    where a budget needs it: then `rounded` are the values that are stored so, those first that save most for the work.
 
     `host_bytes` are those of a GPU's host in which values and state lie meanwhile; they are in no other figure, and
     `transfers` are what moves there and back. `exposed_nanoseconds`, a part of `slowdown`, are those for which units
@@ -215,6 +229,7 @@ class MemoryReport:
     sent_bytes: int = 0
     message_nanoseconds: float = 0.0
     waiting_nanoseconds: float = 0.0
+    rounded: tuple[RoundedReport, ...] = ()
 
     def __repr__(self) -> str:
         from .notebook import report_line
@@ -343,6 +358,8 @@ class MemoryReport:
             plain += ("precision",)
         if not self.transfers:
             plain += ("host_bytes", "exposed_nanoseconds", "transfers")
+        if not self.rounded:
+            plain += ("rounded",)
         if not self.messages:
             plain += ("messages", "sent_bytes", "message_nanoseconds", "waiting_nanoseconds")
         figures = {name: getattr(self, name) for name in _FIGURES if name not in plain}
@@ -370,7 +387,7 @@ class MemoryReport:
             lists: dict[str, Any] = {
                 name: tuple(item(**_read(entry, item, [f.name for f in fields(item)])) for entry in whole[name])
                 for name, item in _LISTS.items()
-                if name in whole or item is not TransferReport
+                if name in whole or item not in (TransferReport, RoundedReport)
             }
             target = None
             if "target" in whole:
@@ -409,7 +426,7 @@ class MemoryReport:
         if self.phases > len(self.units):
             raise ValueError(located(f"it has {_shown(self.phases)} phases, more than units that run in them"))
         own = [self], [self.target] if self.target else []
-        for items in (*own, self.held, self.units, self.loops, self.values, self.transfers):
+        for items in (*own, *(getattr(self, name) for name in _LISTS)):
             for item in items:
                 for f in fields(item):
                     number = getattr(item, f.name)
@@ -474,6 +491,7 @@ _LISTS: dict[str, Any] = {
     "loops": LoopReport,
     "values": ValueReport,
     "transfers": TransferReport,
+    "rounded": RoundedReport,
 }
 _FIGURES = tuple(f.name for f in fields(MemoryReport) if f.name not in ("plan", "prepared", "target", *_LISTS))
 

@@ -21,6 +21,7 @@ _TOLD = 0.999
 """So much of the peak is listed value by value, the rest in one line."""
 _NAMED = 2
 _LOOPS = 6
+_ROUNDED = 6
 _REMOVALS = 6
 """Rows of the tables of what the peak would be without, and of the critical path."""
 _LEAST_CUT = 0.01
@@ -84,7 +85,17 @@ def _summary(report: MemoryReport) -> str:
     lines += map(wrapped, _loops(report))
     if report.other_bits:
         lines.append(wrapped(f"other bits: it {report.other_bits}"))
+    if report.rounded:
+        lines.append(wrapped(f"rounded: {_rounded(report)}"))
     return "\n".join(lines)
+
+
+def _rounded(report: MemoryReport) -> str:
+    """The values that a budget rounds, and the bytes that each of them takes less."""
+    told = [f"{v.name}{f' of {v.scope}' if v.scope else ''} {human(v.bytes)}" for v in report.rounded[:_ROUNDED]]
+    more = len(report.rounded) - len(told)
+    whole = human(sum(v.bytes for v in report.rounded))
+    return f"{', '.join(told)}{f' and {more} more' if more else ''}: {whole} less"
 
 
 def _host_memory(report: MemoryReport) -> list[str]:

@@ -8,20 +8,24 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...ir import FLOAT16, Array
+import numpy as np
+
+from ...ir import FLOAT16, Array, DType
 from ...ir.printable import brief
+from ...ir.types import FLOAT32, is_half
 from ..optim import Optimizer
 from ..optim.schedules import plateau
 from ..optim.update_inputs import of_group
 from ..ranks import Ranks
 from ..saving.checkpoint_file import CheckpointError, CheckpointReader, check_names, open_checkpoint, save_arrays
 from ..saving.renaming import Rename, renamed
+from ..saving.safetensors_format import StoredArray
 from ..saving.save_together import save_together
 from ..tracing.errors import located
 from .learning_rate import LearningRates
 from .live_arrays import LiveArrays, types_of
 from .loss_scaling import SCALING
-from .narrow_moments import moment_of
+from .narrow_moments import moment_of, stored_moment
 from .narrow_parameters import Masters, master_name
 from .settings import check_state, settings_in_file, warn_of_other_settings
 from .sharded_arrays import ShardedArrays
@@ -125,14 +129,15 @@ class Content:
             targets[STATE_PREFIX + "key"] = self.key
             rates = {of_group("lr", group): array for group, array in self.rates.arrays.items()}
             rates = {name: array for name, array in rates.items() if name in state}
-            types = types_of({**own, "key": self.key, **rates})
+            wide = _converted(own, state)
+            targets |= {STATE_PREFIX + name: array for name, array in wide.items()}
+            types = types_of({**own, **wide, "key": self.key, **rates})
             new_state = check_names(types, state, source=f"the optimizer state of {path}", optional=SCALING)
             read = {name: new_state[name].read() for name in ("step", *self._plateau_rates(), *rates)}
             check_state(path, int(read["step"]), [float(array) for name, array in read.items() if name != "step"])
             fitting |= {STATE_PREFIX + name: array for name, array in new_state.items()}
-            roots = [n for n, a in new_state.items() if a.type_in_file.dtype == FLOAT16 and own[n].dtype != FLOAT16]
         else:
-            read, roots, own = {}, [], {}
+            read, wide, own = {}, {}, {}
         names = {group: of_group("lr", group) for group in self.rates.arrays}
         given = {group: float(read[name]) for group, name in names.items() if name in read}
         # A schedule may raise: before anything changes.
@@ -144,13 +149,13 @@ class Content:
             self.masters.take(read_whole)
             plain = {name: array for name, array in opened.items() if read_whole.get(name) is array}
             self.sharded_parameters.take(plain, live.parameters)
+            for name, array in wide.items():
+                _convert(array, state[name].type_in_file.dtype, own[name])
             self.sharded.take(own, self.state)
             if not state:
                 for name, value in self.fresh_state():
                     if name not in self.masters.state_names:
                         self.state[name][...] = value
-            for name in roots:
-                self.state[name][...] = moment_of(self.state[name].astype("float16"))
             self.masters.round()
             self.rates.take_up(given, rates_then)
 
@@ -160,3 +165,20 @@ class Content:
         """The state that is a rate."""
         names = [of_group(plateau.RATE, group) for group in self.rates.arrays]
         return [name for name in names if name in self.state]
+
+
+def _converted(own: Mapping[str, Array], state: Mapping[str, StoredArray]) -> dict[str, Array]:
+    """Room in float32 for the moments that a step stores in another dtype than a file, one of the two in two bytes."""
+    found: dict[str, Array] = {}
+    for name, array in own.items():
+        dtypes = {array.dtype, state[name].type_in_file.dtype} if name in state else set[DType]()
+        if len(dtypes) == 2 and any(map(is_half, dtypes)) and all(is_half(d) or d == FLOAT32 for d in dtypes):
+            found[name] = np.empty(array.shape, FLOAT32)
+    return found
+
+
+def _convert(read: Array, dtype: DType, stored: Array) -> None:
+    """Store moments as a step does, of which a file had these numbers in a `dtype`."""
+    with np.errstate(all="ignore"):  # moments that are not finite stay so
+        moment = moment_of(read.astype(FLOAT16)) if dtype == FLOAT16 else read
+        stored[...] = stored_moment(moment, stored.dtype) if is_half(stored.dtype) else moment

@@ -176,10 +176,11 @@ def compile_step(
     gradients are not all finite is skipped then: parameters and the optimizer's state stay, and the optimizer does not
     count it; `step.steps` and schedules do. `step.loss_scale` and `step.skipped_updates` tell, and the outputs of these
     names. All gradients are in memory at once then. The default `None` is "dynamic" where products are "fp16", and none
-    elsewhere.
+    elsewhere, where "dynamic" is warned of.
 
     `allow="bf16"`, or "fp16", lets a budget do the same as `kept` where that is predicted to take less time than
-    recomputing, or where nothing else fits. It changes bits, and the report says so.
+    recomputing, or where nothing else fits, to no more values than it needs. It changes bits, and the report says so,
+    and which values these are.
 
     `host_memory` is for a GPU, whose memory is what `memory` bounds. Where a budget asks for it, and recomputing would
     take longer, values that are not read for long lie in pinned memory of the host meanwhile, and optimizer state

@@ -61,12 +61,15 @@ def trace_gradients(
     batch: Any,
     accumulate: int,
     train: Train,
-    precision: str,
+    rounded: tuple[str, int | None],
     loss_scaling: LossScaling | None,
     warned: set[str],
     ranks: DataParallel | None = None,
 ) -> GradientGraph:
-    """Trace the loss and its gradients as `trace_step` does, and nothing behind them."""
+    """Trace the loss and its gradients as `trace_step` does, and nothing behind them; `rounded` are the `precision` and
+    `most_rounded` of the step.
+    """
+    precision, most_rounded = rounded
     cut, held = (None, None) if ranks is None else (ranks.shards, ranks.parameter_shards)
     tracer = StepTracer(model, loss_fn, optimizer, train, precision, loss_scaling, cut, held)
     names, leaves, tree = flattened(batch, "batch")
@@ -98,7 +101,7 @@ def trace_gradients(
         graph = trace.graph([*outputs, *shown], [*read, *("print" for _ in shown)])
         kept = stored_dtype(precision, "kept")
         if kept is not None:
-            graph = narrow_kept(graph, range(first, len(graph.inputs)), kept)
+            graph = narrow_kept(graph, range(first, len(graph.inputs)), kept, most_rounded)
         shares = None if ranks is None else ranks.shares(given, length // ranks.ranks, first)
         return GradientGraph(graph, tuple(read), first, parts, prints, shares)
 
@@ -143,11 +146,12 @@ class Gradients:
         step = self._step
         options, batch = step._options, step._batch_of(shapes)
         parts = 1 if in_one_part else int(options["accumulate"])
-        train, precision = options.get("train"), step._precision_for(shapes)
+        train, planned = options.get("train"), step._traced_for(shapes)
         of_step = step._model, step._loss_fn, step._optimizer
         compile_phase("tracing")
         scaling, ranks = options.get("loss_scaling"), options.get("ranks")
-        return trace_gradients(*of_step, batch, parts, train, precision, scaling, step._warned, ranks)
+        rounded = planned.precision, planned.most_rounded
+        return trace_gradients(*of_step, batch, parts, train, rounded, scaling, step._warned, ranks)
 
     def _padded_program(self, bucket: Bucket[GradientGraph]) -> _Program:
         return self._programs.get(bucket.key) or self._add(bucket.key, bucket.traced)

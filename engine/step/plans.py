@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import optree
 
-from ...ir import ArrayType, DType, Graph, type_of
+from ...ir import ArrayType, DType, Graph, Value, type_of
 from ...passes.budget import StepPlanner
 from ...passes.memory.plan import Plan, plan
 from ...passes.offload.absences import Offloading
@@ -27,12 +27,13 @@ from ..optim import Optimizer
 from ..optim.update_inputs import of_group
 from ..report.make_report import make_report
 from ..report.notebook import report_html, report_line
-from ..report.schema import HeldReport, MemoryReport
+from ..report.schema import HeldReport, MemoryReport, RoundedReport
 from ..tracing.precisions import HALVES, half_name, stored_dtype, with_kept
 from ..tracing.tracer import as_array, located
 from .budget import Budget, budget_of
 from .host_memory import ANY_HOST_MEMORY, HostMemory
 from .largest_batch import BatchSearch, Needed
+from .narrow_kept import KeptValues, kept_values
 from .refusal import refusal
 from .step_graph import StepGraph, rounding, trace_step
 
@@ -61,12 +62,26 @@ def _other_bits(tile: SmallerTile) -> str:
     )
 
 
-def _rounds(half: str) -> str:
-    """Why a plan that rounds gives other bits."""
+def _rounds(half: str, count: int, every: int) -> str:
+    """Why a plan that rounds `count` of the `every` values that it could gives other bits."""
+    what = "what the backward reads" if count == every else f"{count} of the {every} values that the backward reads"
     return (
-        f'stores what the backward reads in {HALVES[half]}, as allow="{half}" lets it: that keeps the budget in less '
-        "time than recomputing, or nothing else does"
+        f'stores {what} in {HALVES[half]}, as allow="{half}" lets it: that keeps the budget in less time than '
+        "recomputing, or nothing else does"
     )
+
+
+def _numbers_to(most: int) -> list[int]:
+    """Numbers up to one, two for each power of two: 1, 2, 3, 4, 6, 8, 12, ... and the last."""
+    found = {n for power in range(most.bit_length()) for n in (1 << power, 3 << power >> 1) if n < most}
+    return sorted(found | ({most} if most else set()))
+
+
+def _told(value: Value) -> RoundedReport:
+    """A value that is stored in two bytes, for the report."""
+    assert value.node is not None
+    origin = value.node.origin
+    return RoundedReport(value.node.op.name, origin.scope, origin.source, value.type.nbytes // 2, str(value.type))
 
 
 @dataclass(frozen=True)
@@ -148,6 +163,8 @@ class StepPlans:
     """Whether the stages of its pipelines are written to `GRADLOOM_DUMP`."""
     target: Target = DEFAULT_TARGET
     host: HostMemory = ANY_HOST_MEMORY
+    rounded: tuple[RoundedReport, ...] = ()
+    """What is stored in two bytes because a budget allows it."""
 
     @cached_property
     def planner(self) -> StepPlanner:
@@ -209,13 +226,18 @@ class StepPlans:
             choice = self.planner.unbounded
         else:
             choice = self.planner.fastest_within(limit - self.held_bytes)
-            rounded = None if choice and choice.plan is self.base else self.rounded(budget.rounding)
-            if rounded is not None:
-                other = rounded.planner.fastest_within(limit - rounded.held_bytes)
-                if choice is None or (other is not None and rounded.nanoseconds(other) < self.nanoseconds(choice)):
-                    return rounded.rounding_within(limit, other, _rounds(budget.rounding or ""))
-            if choice is None:
-                raise refusal(self, limit)
+            chosen, found = self, choice
+            for narrow in [] if choice and choice.plan is self.base else self.roundings_within(limit, budget.rounding):
+                other = narrow.planner.fastest_within(limit - narrow.held_bytes)
+                if found is None or (other is not None and narrow.nanoseconds(other) < chosen.nanoseconds(found)):
+                    chosen, found = narrow, other
+            if found is None:
+                raise refusal(chosen, limit)
+            if chosen.rounded:
+                chosen.planner.dump(found)
+                count, every = len(chosen.rounded), len(self.kept_values.values)
+                return chosen.planned(found, limit, _rounds(budget.rounding or "", count, every))
+            choice = found
         self.planner.dump(choice)
         return self.planned(choice, limit)
 
@@ -229,19 +251,51 @@ class StepPlans:
         """The time that a plan is predicted to take."""
         return self.planner.frontier.time * (1 + choice.slowdown)
 
-    def rounded(self, half: str | None) -> StepPlans | None:
-        """The plans of the same step with what the backward reads in two bytes; None where it is already."""
-        if half is None or stored_dtype(self.traced.precision, "kept") is not None:
-            return None
-        trace = self.retrace
-        return replace(self, traced=rounding(self.traced, half), retrace=lambda batch: rounding(trace(batch), half))
+    @cached_property
+    def kept_values(self) -> KeptValues:
+        """What a budget may round."""
+        return kept_values(self.traced.graph, self.traced.batch_range)
 
-    def rounding_within(self, limit: int, choice: Choice | None, why: str) -> StepPlan:
-        """A plan that rounds so as to fit `limit`, with a report that says so; refused where there is none."""
-        if choice is None:
-            raise refusal(self, limit)
-        self.planner.dump(choice)
-        return self.planned(choice, limit, why)
+    def roundings_within(self, limit: int, half: str | None) -> list[StepPlans]:
+        """Plans of the same step with some of the values that the backward reads in two bytes: with so few of them that
+        it takes `limit` bytes without recomputing. Where no number of them is enough, with those that take the fewest
+        bytes, and with all. None where there is nothing to round.
+
+        The values come in one order, so a smaller limit rounds those of a larger one, and more of them. More may take
+        more bytes than fewer: where a value is there in both forms.
+        """
+        if half is None or stored_dtype(self.traced.precision, "kept") is not None:
+            return []
+        every, failed = len(self.kept_values.values), 0
+        taken: dict[int, int] = {}
+
+        def fits(most: int) -> bool:
+            taken[most] = self.with_rounded(half, most, dumped=False).unbounded_bytes
+            return taken[most] <= limit
+
+        for most in _numbers_to(every):
+            if fits(most):
+                while failed + 1 < most:
+                    middle = (failed + most) // 2
+                    failed, most = (failed, middle) if fits(middle) else (middle, most)
+                return [self.with_rounded(half, most, self.dumped)]
+            failed = most
+        least = min(taken, key=lambda most: taken[most], default=every)
+        return [self.with_rounded(half, most, self.dumped) for most in sorted({least, every} - {0})]
+
+    def with_rounded(self, half: str, most: int, dumped: bool) -> StepPlans:
+        """The plans of the same step with `most` of the values that the backward reads in two bytes; with all of them
+        for other batches.
+        """
+        trace, values = self.retrace, self.kept_values.values
+        told = tuple(map(_told, values[:most]))
+        return replace(
+            self,
+            traced=rounding(self.traced, half, most if most < len(values) else None),
+            retrace=lambda batch: rounding(trace(batch), half),
+            dumped=dumped,
+            rounded=told,
+        )
 
     def planned(self, choice: Choice, limit: int | None = None, note: str = "") -> StepPlan:
         """A plan with its report, made for at most `limit` bytes; `note`, why its bits are others."""
@@ -251,7 +305,10 @@ class StepPlans:
         def report() -> MemoryReport:
             prepared = self.planner.prepared_for(choice)
             without, traced = self.no_recompute_arena_bytes, self.traced.graph
-            return make_report(choice, self.held, without, limit, note, prepared, traced, self.traced.precision)
+            precision = self.traced.precision
+            return make_report(
+                choice, self.held, without, limit, note, prepared, traced, precision, rounded=self.rounded
+            )
 
         return StepPlan(self.traced.graph, choice.plan, choice.slowdown, self, report)
 

@@ -505,11 +505,11 @@ class Step(StepArrays):
     def _precision(self) -> str:
         return self._options.get("precision", "fp32")
 
-    def _precision_for(self, shapes: Sequence[Shape]) -> str:
-        """The precision of the program for batches of such shapes, or of the first one: a budget may have rounded."""
+    def _traced_for(self, shapes: Sequence[Shape]) -> StepGraph:
+        """What the program for batches of such shapes is made of, or the first one: a budget may have rounded."""
         types = (type.dtype for _, type in self._first.traced.batch)
         found = self._signatures.get(tuple(zip(shapes, types)))
-        return (found or self._first).traced.precision
+        return (found or self._first).traced
 
     @property
     def _held_bytes(self) -> int:

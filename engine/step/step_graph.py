@@ -77,6 +77,8 @@ class StepGraph:
     """What is printed after a step; what it needs are the outputs that come next."""
     precision: str = "fp32"
     """What is rounded, as `checked_precision` names it."""
+    most_rounded: int | None = None
+    """How many of the values that the backward reads are rounded, where it is not all of them that `precision` says."""
     checks_finite: bool = False
     """Whether the step stops where the loss or what it would write is not finite; the last output is that check."""
 
@@ -201,7 +203,7 @@ def trace_step(
     length = 0
     if ranks is not None:
         length, given, types = ranks.cuts(types)
-    warn_of_precision(names, types, trainer.parameters, warned)
+    warn_of_precision(names, types, trainer.parameters, precision, warned)
     accumulate = parts_of(types, accumulate)
     with warn_of_draws(warned, model, loss_fn), Trace() as trace:
         inputs = trainer.inputs(trace)
@@ -271,16 +273,17 @@ def trace_step(
         None if measured is None else replace(measured, sums=[]),  # which would keep all that was traced
         prints,
         precision,
+        None,
         check_finite,
         None if ranks is None else ranks.shares(given, length // ranks.ranks, len(whole.inputs) - len(types)),
         trainer.whole_state if cut is not None else {},
     )
 
 
-def rounding(traced: StepGraph, half: str) -> StepGraph:
-    """The step with what the backward reads in two bytes, "bf16" or "fp16"."""
-    graph = narrow_kept(traced.graph, traced.batch_range, HALVES[half])
-    return replace(traced, graph=graph, precision=with_kept(traced.precision, half))
+def rounding(traced: StepGraph, half: str, most: int | None = None) -> StepGraph:
+    """The step with what the backward reads in two bytes, "bf16" or "fp16"; of it `most` values at most."""
+    graph = narrow_kept(traced.graph, traced.batch_range, HALVES[half], most)
+    return replace(traced, graph=graph, precision=with_kept(traced.precision, half), most_rounded=most)
 
 
 def _measured(

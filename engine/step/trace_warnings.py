@@ -15,10 +15,23 @@ from ..tracing.tracer import Trace
 
 
 def warn_of_precision(
-    names: Sequence[str], types: Sequence[ArrayType], parameters: Sequence[tuple[str, Parameter]], warned: set[str]
+    names: Sequence[str],
+    types: Sequence[ArrayType],
+    parameters: Sequence[tuple[str, Parameter]],
+    precision: str,
+    warned: set[str],
 ) -> None:
-    """Warn of leaves of float64 in the batch of a model whose parameters are float32."""
-    if any(p.dtype == np.dtype("float64") for _, p in parameters):
+    """Warn of leaves of float64 in the batch of a model whose parameters are float32, and of a precision that rounds
+    nothing of a model whose parameters are all float64.
+    """
+    dtypes = {p.dtype for _, p in parameters}
+    if np.dtype("float64") in dtypes:
+        if precision not in ("fp32", "tf32") and np.dtype("float32") not in dtypes:
+            _warn_once(
+                f"precision={precision!r} rounds float32, and the parameters are float64: nothing of them and of what "
+                'they are multiplied by is rounded; write dtype="float32" for the model, or leave precision= out',
+                warned,
+            )
         return
     for name, t in zip(names, types):
         if t.dtype == np.dtype("float64") and t.shape:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 
@@ -132,6 +133,41 @@ def test_threads_budgets_and_files_keep_the_bits(tmp_path: Path):
     moment = next(name for name, array in whole.state().items() if name.startswith("exp_avg"))
     assert whole.state()[moment].dtype == BFLOAT16
     assert exact.state()[moment].dtype == np.float32
+
+
+@pytest.mark.parametrize("before", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("now", ["fp32", "bf16", "fp16"])
+def test_moments_of_a_file_are_taken_up_in_the_dtype_of_the_step(tmp_path: Path, before: str, now: str):
+    def step_of(half: str) -> gl.Step:
+        return gl.compile_step(Blocks(), loss, gl.optim.AdamW(), WIDE, precision={"moments": half})
+
+    step, other = step_of(before), step_of(now)
+    for _ in range(3):
+        step(WIDE)
+    step.save(tmp_path / "step.safetensors")
+    with nullcontext() if before == now else pytest.warns(gl.CheckpointWarning, match="precision: "):
+        other.load(tmp_path / "step.safetensors")
+    for name, moment in step.state().items():
+        if name.startswith("exp_avg"):
+            taken = other.state()[name]
+            assert taken.dtype == {"fp32": np.float32, "bf16": BFLOAT16, "fp16": np.float32}[now]  # roots are squared
+            wide, near = taken.astype("float64"), moment.astype("float64")
+            step_between = {"fp32": 0, "bf16": 2.0**-7, "fp16": 2.0**-9}[now] * (before != now)
+            assert (np.abs(wide - near) <= step_between * np.abs(near) + 1e-11 * (now == "fp16")).all(), name
+    assert other.steps == 3
+    assert np.isfinite(other(WIDE))
+
+
+def test_a_model_of_float64_is_told_that_nothing_of_it_is_rounded():
+    def plan(dtype: str, **options: object) -> gl.MemoryReport:
+        batch = {"x": WIDE["x"].astype(dtype), "y": WIDE["y"]}
+        return gl.plan_step(nn.Linear(24, 5, dtype=dtype), loss, gl.optim.Adam(), batch, **options).report
+
+    for precision in ("bf16", "fp16", BOTH):
+        with pytest.warns(UserWarning, match="rounds float32, and the parameters are float64: nothing of them"):
+            narrow = plan("float64", precision=precision)
+        assert narrow.state_bytes - plan("float64").state_bytes in (0, 20)  # loss scaling has some numbers of its own
+    assert plan("float32", precision=BOTH).state_bytes < plan("float32").state_bytes
 
 
 def test_moments_round_up_and_down_as_often_as_they_are_near():
