@@ -42,6 +42,7 @@ class GraphProblem(Problem):
             if waits.output in self._number:
                 self._number[begun.output] = self._number[waits.output]
         self._slices: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], float]] = {}
+        self._elements: dict[int, dict[Node, int]] = {}
         self._flops: dict[tuple[int, tuple[int, ...], tuple[int, ...]], int] = {}
 
     def recompute_inputs(
@@ -63,9 +64,16 @@ class GraphProblem(Problem):
             for v in read:
                 if v in outer and (base := base_of(outer[v])) in self._number:
                     numbers.append(self._number[base])
-            share = sum(n.outputs[0].type.size for n in inner) / max(sum(n.outputs[0].type.size for n in body.nodes), 1)
+            sizes = self._element_counts(place)
+            share = sum(sizes[n] for n in inner) / max(sum(sizes.values()), 1)
             self._slices[key] = tuple(dict.fromkeys(numbers)), unit.cost * share
         return self._slices[key]
+
+    def _element_counts(self, place: int) -> dict[Node, int]:
+        """The elements that each node of the region at `place` makes."""
+        if place not in self._elements:
+            self._elements[place] = {n: n.outputs[0].type.size for n in self.nodes[place].attrs["body"].nodes}
+        return self._elements[place]
 
     def _part(self, place: int, makes: Sequence[int], there: Sequence[int]) -> list[Node]:
         """The nodes of the region at `place` that make `makes` while those of its results in `there` are there."""

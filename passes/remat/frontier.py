@@ -17,6 +17,7 @@ from ..tiling.batch import SmallerTile
 from ..tiling.parallel_loops import parallel_iterations
 from .candidates import candidates, pareto
 from .from_plan import GraphProblem, graph_problem, recompute_flops
+from .planners.eviction import evict
 from .problem import Order, Run
 
 # The name of what is no variant.
@@ -29,6 +30,11 @@ _LARGE = 1000
 _WORTH_LOOKING = 20
 _SHARES = (8, 96)
 _UNITS_LOOKED_AT = 32_000
+# Of variants of more units than these a walk for each of some limits, parts of the bytes alive without recomputing,
+# tells whether they lead anywhere: not where another one takes so many times less of added time within each of them.
+_WORTH_PROBING = 400
+_PROBES = (0.85, 0.6, 0.4, 0.25, 0.12)
+_MUCH_LESS = 1.5
 
 
 @dataclass(frozen=True)
@@ -191,6 +197,42 @@ class _Source:
         return like.planned(candidate.order.runs, {inner: chosen[inner] for inner in like.loops})
 
 
+def _promising(sources: Sequence[_Source], time: float, peak: int) -> list[_Source]:
+    """The sources in which orders are looked for, where the first one takes `time` and has `peak` bytes alive.
+
+    All planners look at a source for many limits, which in a large graph takes seconds. A few walks tell which source
+    leads nowhere: another one has no larger floor, and adds much less time within every limit.
+    """
+    probed = [s for s in sources if len(s.problem.units) > _WORTH_PROBING and not s.loops and not s.problem.gathers]
+    if len(probed) < 2:
+        return list(sources)
+    floors = {source: source.problem.floor() for source in probed}
+    added = {source: _added(source, time, peak) for source in probed}
+    left = list(sources)
+    for source in reversed(probed):
+        for other in probed:
+            much_less = (a * _MUCH_LESS <= b for a, b in zip(added[other], added[source]))
+            known = other is not source and other in left and math.isfinite(added[other][0])
+            if known and floors[other] <= floors[source] and all(much_less):
+                left.remove(source)
+                break
+    return left
+
+
+def _added(source: _Source, time: float, peak: int) -> list[float]:
+    """The nanoseconds beyond `time` that a source takes within parts of `peak`, by one walk for each; infinitely many
+    where that finds no order.
+    """
+    added: list[float] = []
+    for limit in (int(part * peak) for part in _PROBES):
+        # Where a walk came to no end, none does under a tighter limit.
+        order = evict(source.problem, limit) if not added or math.isfinite(added[-1]) else None
+        added.append(math.inf)
+        if order is not None and order.peak <= limit:
+            added[-1] = max(order.cost + source.time - time, 0.0)
+    return added
+
+
 def _barrier_time(plan: Plan) -> float:
     """Nanoseconds of one core that workers lose at barriers, where they share iterations that could be concurrent."""
     count = sum(n.attrs["length"] * _barriers(plan.bodies[n][0]) for n in plan.bodies if "in_turn" in n.attrs)
@@ -259,7 +301,8 @@ class Frontier:
         sources = [_Source(name, p, self.copies, self.nested, self.known) for name, p in plans]
         first, self.time = sources[0], sources[0].time
         unbounded = first.problem.order(first.problem.first_runs(), 0.0)
-        found = [c for source in sources for c in source.candidates(self.time, unbounded.peak)]
+        promising = _promising(sources, self.time, unbounded.peak)
+        found = [c for source in promising for c in source.candidates(self.time, unbounded.peak)]
         start = _Candidate(first, unbounded, dict.fromkeys(first.loops, 0), 0.0, first.flops)
         self.orders = _rising([start, *pareto(found)])
 

@@ -182,7 +182,12 @@ class Problem:
 
     def first_runs(self) -> list[Run]:
         """Every unit once."""
-        return [Run(i, u.reads, u.makes) for i, u in enumerate(self.units)]
+        return list(self.each_once)
+
+    @cached_property
+    def each_once(self) -> tuple[Run, ...]:
+        """The first run of every unit."""
+        return tuple([Run(i, u.reads, u.makes) for i, u in enumerate(self.units)])
 
     def order(self, runs: Sequence[Run], cost: float) -> Order:
         """An order of `runs`, with the most bytes that it has alive at once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -163,7 +164,13 @@ class Chain:
     def handed(self, k: int, until: int) -> list[int]:
         """What is made before stage `k` and read in it or after it, up to the stage `until`."""
         border, end = self.borders[k], self.borders[until + 1]
-        return [v for v in self.crossing[k] if any(border <= u < end for u in self.reads[v])]
+        found: list[int] = []
+        for v in self.crossing[k]:
+            reads = self.reads[v]
+            first = bisect_left(reads, border)
+            if first < len(reads) and reads[first] < end:
+                found.append(v)
+        return found
 
     def orders(self, count: int) -> list[Order]:
         """At most `count` orders of different bytes."""
@@ -209,11 +216,16 @@ class _Table:
         def units(nbytes: float) -> int:
             return min(round(nbytes / self.unit), _LEVELS + 1)
 
-        # What is handed on to stage `j` and was not there for stage `s`.
-        crossing = [set(values) for values in chain.crossing]
-        self.handed = [
-            [units(sum(sizes[v] for v in crossing[j] - crossing[s])) for j in range(stages)] for s in range(stages)
-        ]
+        # What is handed on to a stage `j` and was not there for an earlier one `s`, because it is made from there on.
+        self.handed = [[0] * stages for _ in range(stages)]
+        for j, values in enumerate(chain.crossing):
+            made = sorted((problem.maker[v], sizes[v]) for v in values)
+            left, new = len(made), 0
+            for s in reversed(range(j)):
+                while left and made[left - 1][0] >= chain.borders[s]:
+                    left -= 1
+                    new += made[left][1]
+                self.handed[s][j] = units(new)
         self.kept = [units(sum(sizes[v] for v in values)) for values in chain.inner]
         pass_cost: list[float] = []
         recompute_cost: list[float] = []

@@ -267,7 +267,7 @@ class _Walk:
 
     def run(self) -> Order | None:
         problem, alive, left, pins = self.problem, self.alive, self.left, self.pins
-        sizes, stays = problem.sizes, self.stays
+        sizes, stays, first_runs = problem.sizes, self.stays, problem.each_once
         for place, unit in enumerate(problem.units):
             self.now = place
             reads = problem.reads_once[place]
@@ -284,7 +284,7 @@ class _Walk:
                     wanted -= sizes[new]
             if self.bytes_alive + wanted > self.limit:
                 self.make_room(wanted)
-            self.runs.append(Run(place, unit.reads, unit.makes))
+            self.runs.append(first_runs[place])
             for value in unit.makes:
                 self.enter(value)
             for value in reads:

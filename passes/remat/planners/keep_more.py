@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import numpy as np
 
@@ -97,16 +98,20 @@ class _Keeping:
         self.left = [run.is_recompute for run in runs]
         self.size = [problem.sizes[v] for v in self.value]
         self.told_by = [set() for _ in self.value]
-        self.alive = np.zeros(len(runs) + 1, np.int64)
+        change = [0] * (len(runs) + 2)
         for array, size in enumerate(self.size):
-            self.alive[self.born[array] : self._until(array) + 1] += size
+            change[self.born[array]] += size
+            change[self._until(array) + 1] -= size
+        alive = list(accumulate(change[:-1]))
         for now, run in enumerate(runs):
-            self.alive[now] += problem.scratch(run)
-            read = {self.value[array]: array for array in self.reads[now]}
-            for new, old in problem.units[run.unit].over:
+            alive[now] += problem.scratch(run)
+            over = problem.units[run.unit].over
+            read = {self.value[array]: array for array in self.reads[now]} if over else dict[int, int]()
+            for new, old in over:
                 if new in run.makes and old in read and self._until(read[old]) == now:
                     self.over.setdefault(now, []).append((new, read[old]))
-                    self.alive[now] -= problem.sizes[new]
+                    alive[now] -= problem.sizes[new]
+        self.alive = np.array(alive, np.int64)
 
     def _time(self, run: Run, there: list[bool]) -> float:
         """The time of a run, if it recomputes."""
