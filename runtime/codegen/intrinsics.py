@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from .natives import BYTE, INT, NATIVES, WORD, Native, Signature, counted_loop, llvm_type, native, stack_slot
+from .natives import BYTE, INT, NATIVES, WORD, Native, Signature, counted_loop, declared, llvm_type, native, stack_slot
 
 _BYTE_POINTER = BYTE.as_pointer()
 
@@ -122,6 +122,19 @@ def word(address: int, i: int) -> int:
 def set_word(address: int, i: int, value: int) -> None:
     """Stores word `i` (int64) of the block at `address`."""
     ctypes.c_int64.from_address(address + 8 * i).value = value
+
+
+def _emit_zero_bytes(builder: Any, address: Any, n: Any) -> None:
+    flag = ir.IntType(1)
+    typed = ir.FunctionType(ir.VoidType(), [_BYTE_POINTER, BYTE, WORD, flag])
+    clear = declared(builder.module, "llvm.memset.p0.i64", typed)
+    builder.call(clear, [builder.inttoptr(address, _BYTE_POINTER), BYTE(0), n, flag(0)])
+
+
+@native(_emit_zero_bytes, "none", "i64", "i64")
+def zero_bytes(address: int, n: int) -> None:
+    """Stores zeros in `n` bytes from `address` on."""
+    ctypes.memset(address, 0, n)
 
 
 def _emit_real_f32(builder: Any, bits: Any) -> Any:

@@ -57,12 +57,12 @@ def target_machine(cpu: str) -> Any:
     )
 
 
-def emit(module: Any, entry: str, cpu: str = "") -> tuple[bytes, list[str]]:
+def emit(module: Any, entry: str, cpu: str = "", by_element: bool = True) -> tuple[bytes, list[str]]:
     """The object code of an LLVM module for a CPU target, by default `code_cpu()`, and the names of the symbols that it
-    needs.
+    needs. `by_element` is as in `KernelModule`.
     """
     machine = target_machine(code_cpu(cpu))
-    return machine.emit_object(_optimized(module, entry, code_cpu(cpu))), _needed(module)
+    return machine.emit_object(_optimized(module, entry, code_cpu(cpu), by_element)), _needed(module)
 
 
 def assembly(function: Callable[..., Any], cpu: str) -> tuple[str, list[str]]:
@@ -70,11 +70,12 @@ def assembly(function: Callable[..., Any], cpu: str) -> tuple[str, list[str]]:
 
     Raises `Unsupported` for what that does not know.
     """
-    module = _optimized(llvm.parse_assembly(str(lower(function, "kernel", cpu_machine(cpu)))), "kernel", cpu)
+    lowered = lower(function, "kernel", cpu_machine(cpu))
+    module = _optimized(llvm.parse_assembly(str(lowered)), "kernel", cpu, lowered.by_element)
     return target_machine(cpu).emit_assembly(module), _needed(module)
 
 
-def _optimized(module: Any, entry: str, cpu: str) -> Any:
+def _optimized(module: Any, entry: str, cpu: str, by_element: bool) -> Any:
     """The module as LLVM optimizes it for a target.
 
     Everything but the entry becomes internal to the object. So LLVM may inline it whole, and objects that different
@@ -90,9 +91,27 @@ def _optimized(module: Any, entry: str, cpu: str) -> Any:
     module.verify()
     options = llvm.create_pipeline_tuning_options(speed_level=3)
     options.loop_vectorization, options.slp_vectorization = True, False
-    passes = llvm.create_pass_builder(machine, options)
-    passes.getModulePassManager().run(module, passes)
+    builder = llvm.create_pass_builder(machine, options)
+    passes = builder.getModulePassManager() if by_element else _tidying()
+    passes.run(module, builder)
     return module
+
+
+def _tidying() -> Any:
+    """The passes for code whose inner loops native functions emit as they are to be: vectors, with sums in registers.
+
+    All that is left to do is to make registers of the variables of the loops around those. The whole pipeline takes
+    five to seven times as long over it, for loops that it then leaves alone.
+    """
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_always_inliner_pass()  # functions of `define_multiply_adds`
+    passes.add_sroa_pass()
+    passes.add_simplify_cfg_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_loop_rotate_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_simplify_cfg_pass()
+    return passes
 
 
 def _needed(module: Any) -> list[str]:
@@ -119,8 +138,8 @@ def build(function: Callable[..., Any], signature: str, symbol: str, cpu: str) -
             return code, externals, time.perf_counter() - start
         if front_end() == NUMBA or signature != "int64(int64)":
             raise Unsupported(signature)
-        module = llvm.parse_assembly(str(lower(function, symbol, cpu_machine(code_cpu(cpu)))))
-        code, externals = emit(module, symbol, cpu)
+        lowered = lower(function, symbol, cpu_machine(code_cpu(cpu)))
+        code, externals = emit(llvm.parse_assembly(str(lowered)), symbol, cpu, lowered.by_element)
     except Unsupported:
         from .numba_front_end import build
 

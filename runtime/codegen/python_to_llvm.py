@@ -88,12 +88,20 @@ LIBRARY_MATH = {
 """Functions of Python's and of NumPy's library, which users call, and the vector functions that do the same."""
 
 
-def lower(function: Callable[..., Any], symbol: str, machine: Machine = CPU) -> ir.Module:
+class KernelModule(ir.Module):
+    """A function as LLVM's code. `by_element`, its own text reads or writes elements of arrays, in loops that LLVM may
+    make vectors of; else native functions do all of that, as they emit it.
+    """
+
+    by_element = False
+
+
+def lower(function: Callable[..., Any], symbol: str, machine: Machine = CPU) -> KernelModule:
     """A module with the function `int64(int64)`, in the convention `i32 symbol(i64 *result, i8 **exception, i64)`.
 
     Its native functions are those of `machine`. Raises `Unsupported`.
     """
-    module = ir.Module(symbol)
+    module = KernelModule(symbol)
     typed = ir.FunctionType(INT, (WORD.as_pointer(), BYTE.as_pointer().as_pointer(), WORD))
     native = ir.Function(module, typed, symbol)
     for pointer in native.args[:2]:
@@ -103,6 +111,7 @@ def lower(function: Callable[..., Any], symbol: str, machine: Machine = CPU) -> 
     result = lowering.convert(lowering.inline(function, [Value("i64", native.args[2])]), "i64")
     builder.store(result.llvm, native.args[0])
     builder.ret(INT(0))
+    module.by_element = lowering.by_element
     return module
 
 
@@ -114,6 +123,7 @@ class Lowering(Arithmetic, ast.NodeVisitor):
         self.machine = machine
         self.calls: list[_Call] = []
         self.loops: list[_Loop] = []
+        self.by_element = False
 
     def generic_visit(self, node: ast.AST) -> Any:
         raise Unsupported(f"{type(node).__name__} in line {getattr(node, 'lineno', 0)}")
@@ -149,6 +159,7 @@ class Lowering(Arithmetic, ast.NodeVisitor):
             made.attributes.add("noinline")
             within = Lowering(ir.IRBuilder(made.append_basic_block()), self.machine)
             result = within.inline(function, [Value("i64", argument) for argument in made.args])
+            self.by_element |= within.by_element
             within.builder.ret(WORD(0) if result.type == "none" else within.convert(result, "i64").llvm)
         return Value("i64", self.builder.call(made, [self.convert(argument, "i64").llvm for argument in arguments]))
 
@@ -347,6 +358,7 @@ class Lowering(Arithmetic, ast.NodeVisitor):
         array, index = self.visit(node.value), self.visit(node.slice)
         if not array.type.endswith("*"):
             raise Unsupported(f"an element of {array.type}")
+        self.by_element = True
         return array.type[:-1], self.builder.gep(array.llvm, [self.convert(index, "i64").llvm], inbounds=True)
 
     def named(self, access: Any) -> Any:

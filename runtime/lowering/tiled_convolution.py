@@ -267,7 +267,6 @@ def convolve(dtype: np.dtype[Any], of: Vectors, blocks: Sequence[Block], widths:
 
 
 def kernel(b):
-    y = array_{short}(word(b, 3), 0)
     images, height, width = word(b, 4), word(b, 5), word(b, 6)
     y_height, y_width = word(b, 7), word(b, 8)
     inner, outer, x_channels, y_channels = word(b, 10), word(b, 11), word(b, 12), word(b, 13)
@@ -321,10 +320,8 @@ def kernel(b):
                 for q in range(first_row, end_row):
                     line_of_y = ((volume * images + image) * y_height + row_first + q * stride_down) * y_width
                     for p in range(column_count):
-                        nothing = window(y, (line_of_y + column_first + p * stride_across) * y_channels + group * outer
-                                         + first * used, columns)
-                        for e in range(columns):
-                            nothing[e] = {short}(0)
+                        nothing = (line_of_y + column_first + p * stride_across) * y_channels + group * outer
+                        zero_bytes(word(b, 3) + {size} * (nothing + first * used), {size} * columns)
             if taps == 0:
                 continue
             mine = taps * inner

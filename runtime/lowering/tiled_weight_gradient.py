@@ -211,9 +211,7 @@ def kernel(b):
             if (n2 <= 0) | (n1 <= 0) | (n0 <= 0):
                 if iteration == first_iteration:
                     for r in range(rows):
-                        nothing = array_{short}(to + r * c_row, 0)
-                        for e in range(columns):
-                            nothing[e] = {short}(0)
+                        zero_bytes(to + r * c_row, {size} * columns)
                 continue
             a = {start} + (row_source + row_skipped * row_step) * {line}
             a += (image_source + image_skipped * image_step) * {image} + column_source * {pixel}
@@ -352,9 +350,7 @@ def kernel(b):
             result = base + (rest * kernel_columns + first_column) * {of.inner} * c_row + {size} * lanes * vector
             if iteration == first_iteration:
                 for row in range(block_columns * {of.inner}):
-                    nothing = array_{short}(result + row * c_row, 0)
-                    for e in range(columns):
-                        nothing[e] = {short}(0)
+                    zero_bytes(result + row * c_row, {size} * columns)
 {_MET}
             if (n2 <= 0) | (n1 <= 0):
                 continue

@@ -78,6 +78,21 @@ def f(block):
         block[:] = [3, 0, 5, 0]
 
 
+def test_bytes_become_zeros():
+    source = """
+def f(block):
+    zero_bytes(block + 11, word(block, 0))
+    return 0
+"""
+    block = np.array([10, -1, -1, -1])
+    expected = block.copy()
+    expected.view(np.uint8)[11:21] = 0
+    for code in both(source, block):
+        assert code == 0
+        np.testing.assert_array_equal(block, expected)
+        block[1:] = -1
+
+
 def test_a_kernel_that_raises_has_a_code():
     kernel = compile_kernel("def f(block):\n    raise ValueError('no')\n", "f", {})
     assert call_kernel(kernel.address, 0) == RAISED

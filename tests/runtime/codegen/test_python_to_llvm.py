@@ -8,6 +8,7 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 from front_ends import called_code, kernel_of, machine_code
+from gradloom.runtime.codegen.intrinsics import array_i64
 from gradloom.runtime.codegen.kernel_cache import KernelRequest, compile_kernel
 from gradloom.runtime.codegen.natives import apart
 from gradloom.runtime.codegen.object_code import emit
@@ -184,3 +185,28 @@ def test_a_function_apart_stands_once_and_may_call_itself():
 
 def test_parts_of_the_driver_that_are_called_in_several_places_stand_once():
     assert str(lower(drive, "drive")).count("define ") == 3
+
+
+@pytest.mark.parametrize("recipe", ["mlp_s", "cnn"])
+def test_kernels_whose_text_walks_over_no_elements_are_known(recipe: str):
+    found: set[bool] = set()
+    for source in dict.fromkeys(launch_list.lower(gl.plan_step(*make_recipe(recipe)).plan).sources()):
+        module = lower(KernelRequest(source, "kernel", kernel_namespace).function(), "kernel")
+        assert module.by_element or "array_" not in source
+        assert not module.by_element or "array_" in source
+        found.add(module.by_element)
+    assert found == {False, True}
+
+
+@apart
+def element(address, i):
+    """An element of an array, which a function apart reads."""
+    return array_i64(address, 0)[i]
+
+
+def test_elements_of_functions_apart_count():
+    assert not lower(kernel_of("set_word(b, 0, a)\nreturn a"), "kernel").by_element
+    assert lower(kernel_of("x = array_f32(a, 0)\nx[b] = x[0]\nreturn a"), "kernel").by_element
+    kernel = kernel_of("return element(a, b)")
+    kernel.__globals__["element"] = element
+    assert lower(kernel, "kernel").by_element
