@@ -313,8 +313,9 @@ class StepPlans:
         return StepPlan(self.traced.graph, choice.plan, choice.slowdown, self, report)
 
     def least(self) -> StepPlan:
-        """The smallest of all plans."""
-        return self.planned(self.planner.smallest())
+        """The plan that the smallest budget takes: the smallest of all plans, or a faster one of as many bytes."""
+        smallest = self.planner.smallest()
+        return self.planned(self.planner.fastest_within(smallest.plan.net_bytes) or smallest)
 
     def needed(self, enough: int) -> Needed:
         """The bytes of the smallest plan, or of one that fits `enough` without recomputing."""
@@ -381,7 +382,8 @@ class StepPlans:
         chosen = sorted({round(k * last / max(points - 1, 1)) for k in range(max(points, 1))})
         result: list[CurvePoint] = []
         for i in chosen:
-            choice = frontier.choice(i)
+            # What a budget of so many bytes takes: a faster plan may have as small an arena.
+            choice = frontier.fastest_within(frontier.planned(i).net_bytes) or frontier.choice(i)
             total, flops = self.held_bytes + choice.plan.net_bytes, recompute_flops(choice.plan.graph)
             point = CurvePoint(total, choice.plan.arena_bytes, flops, choice.slowdown)
             if not result or total < result[-1].total_bytes:

@@ -159,6 +159,21 @@ def test_a_curve_goes_from_the_fastest_plan_to_the_smallest():
     assert again.report.recompute_flops == points[-1].recompute_flops
 
 
+def test_curve_and_refusal_say_what_a_budget_of_their_bytes_takes():
+    """Not what a slower plan of as many bytes takes: arenas are larger than what is alive by more or less."""
+    made = gl.plan_step(Transformer(), loss_fn, optim.AdamW(1e-2), make_batch(0))
+    frontier = made._plans.planner.frontier
+    last = frontier.last
+    frontier._plans[last] = frontier.planned(last - 1)
+    point = made.curve(2)[-1]
+    within = made.fitting(point.total_bytes)
+    assert within is not None
+    assert (within.total_bytes, within.slowdown) == (point.total_bytes, point.slowdown)
+    assert within.slowdown <= frontier.choice(last - 1).slowdown < frontier.choice(last).slowdown
+    with pytest.raises(gl.MemoryBudgetError, match=rf"memory={point.total_bytes} .*: {within.slowdown:.1%} more time"):
+        made._plans.within(budget_of(1))
+
+
 def regression(rows: int, norm: bool, memory: Any = None) -> gl.StepPlan:
     layers = [nn.Linear(16, 24), nn.BatchNorm1d(24) if norm else nn.Tanh(), nn.Linear(24, 1)]
     batch = {"x": gl.spec((rows, 16), "float32"), "y": gl.spec((rows, 1), "float32")}
