@@ -299,6 +299,9 @@ class _Machine:
     def pair_product(self, rows: int, vectors: int) -> Callable[..., None]:
         return plain_pair_product(self.array(np.dtype("u2")), self.array(np.dtype("f4")), rows)
 
+    def zero_bytes(self, address: int, n: int) -> None:
+        self.array(np.dtype("u1"))(address, n)[:n][:] = 0
+
     def tile_copy(self, itemsize: int, n: int) -> Callable[..., None]:
         return plain_tile_copy(self.array(np.dtype(f"i{itemsize}")), n)
 
@@ -322,6 +325,7 @@ class _Machine:
         names["pair_row"] = plain_pair_row(self.array(np.dtype("u2")))
         names["pair_product"] = self.pair_product
         names["tile_copy"] = self.tile_copy
+        names["zero_bytes"] = self.zero_bytes
         names["tile_dots"] = self.tile_dots
         names["tile_transpose"] = self.tile_transpose
         names["gemm_f32"], names["gemm_f64"] = self.gemm(np.dtype("f4")), self.gemm(np.dtype("f8"))

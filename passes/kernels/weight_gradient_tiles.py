@@ -7,7 +7,7 @@ every number of threads.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from ...ir import Node
@@ -181,7 +181,11 @@ class WeightGradientTiles:
         width = g.channel_strips.width
         meet_alike = g.windows[1].dilation % g.windows[1].expand == 0
         few = g.channels_in * width < _BUSY_SUMS
-        return Rows.of(g.kernel[1], max(1, g.target.tile_rows(width) // g.channels_in) if few and meet_alike else 1)
+        filled = Rows.of(g.kernel[1], max(1, g.target.tile_rows(width) // g.channels_in) if few and meet_alike else 1)
+        # Each piece of a line is added to what there is, so that many small images would add up too many of them.
+        pieces = max((len(pieces) for pieces in self._together(filled)), default=0)
+        felt = self.section and g.images * self.bands * pieces > FEW_TERMS * self.parts
+        return Rows.of(g.kernel[1], 1) if felt else filled
 
     @property
     def by_kernel_row(self) -> bool:
@@ -191,7 +195,10 @@ class WeightGradientTiles:
     @property
     def columns_together(self) -> list[list[TapsTogether]]:
         """For each block of columns, those that meet the same outputs, with these."""
-        g, blocks = self.geometry, self.columns
+        return self._together(self.columns)
+
+    def _together(self, blocks: Rows) -> list[list[TapsTogether]]:
+        g = self.geometry
         of_columns = tap_outputs(g.windows[1], g.input_lengths[1], g.output_lengths[1], g.kernel[1])
         sizes = sorted({*blocks.sizes(), *(1 << i for i in range(blocks.most.bit_length()))})
         begins = [b * blocks.most - max(b - blocks.long, 0) for b in range(blocks.blocks + 1)]
@@ -230,5 +237,5 @@ def weight_gradient_tiles(unit: Node, target: Target) -> WeightGradientTiles | N
     # they save: where there is no room for them, tiles share the units of a part instead.
     room = max(_LEAST_ROOM, g.images * image // _ROOM_SHARE)
     parts = max(1, min(LEAST_TILES, room // whole.part_bytes, whole.chunks))
-    shares = max(1, min(whole.units, -(-LEAST_TILES // parts)))
-    return WeightGradientTiles(g, images, bands, band, parts, shares, (has_prologue(unit, 0), has_prologue(unit, 1)))
+    tiles = replace(whole, parts=parts, prologues=(has_prologue(unit, 0), has_prologue(unit, 1)))
+    return replace(tiles, shares=max(1, min(tiles.units, -(-LEAST_TILES // parts))))
