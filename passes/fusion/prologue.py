@@ -237,11 +237,15 @@ class _Rewriter:
         return can_have_prologue(convolution, self.options.most_shares, self.options.target)
 
     def reads_rows(self, convolution: Node, producer: _Producer) -> bool:
-        """Whether the sources can be read in the rows in which the convolution reads its images."""
+        """Whether the sources can be read in the rows in which the convolution reads its images: those of all volumes
+        one after the other, or those that there are.
+        """
         found = geometry(convolution, self.options.target)
-        shape = convolution.inputs[0].type.shape
-        if found is None or (found.images, found.input_lengths[-1]) == (shape[0], shape[-2]):
-            return found is not None
+        x = convolution.inputs[0].type
+        if found is None:
+            return False
+        if x.ndim < 5 and (found.images, found.input_lengths[-1]) == (x.shape[0], x.shape[-2]):
+            return True
         return all(v.type.size == 1 or can_be_cut(self.views[v]) for v in producer.sources)
 
 

@@ -115,6 +115,7 @@ def _array_read(value: Value, view: View, lengths: tuple[int, int, int, int]) ->
     elif (view.shape[0], *(1,) * (4 - len(view.shape)), *view.shape[1:]) == lengths:
         strides = (view.strides[0], *(0,) * (4 - len(view.shape)), *view.strides[1:])
     elif any(s for n, s in zip(view.shape[:-1], view.strides) if n != 1):
+        assert view.contiguous, "what does not lie in one piece cannot be cut into other images"
         strides = (rows * columns * channels, columns * channels, channels, 1)
     else:
         strides = (0, 0, 0, view.strides[-1])

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import gradloom as gl
 import numpy as np
 import pytest
 from compiled import run_executable
@@ -215,3 +216,30 @@ def test_what_only_comparisons_read_has_a_plan_within_a_budget():
     within = plan_step(made, loss_fn, optim.SGD(0.1), batch, memory=budget)
     check_plan(within.plan)
     assert within.total_bytes <= budget
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "padding"),
+    [
+        ((4, 3, 4, 12, 12), (8, 3, 4, 3, 3), 0),  # the output is one image of each volume
+        ((1, 2, 4, 32, 32), (8, 2, 4, 3, 3), 0),
+        ((300, 2, 4, 4, 4), (8, 2, 4, 4, 4), 0),
+        ((40, 2, 1, 9, 11), (4, 2, 3, 3, 3), 1),  # the input is one
+        ((40, 2, 1, 9, 11), (4, 2, 1, 3, 3), (1, 0, 0)),
+        ((40, 2, 3, 9, 11), (4, 2, 3, 1, 1), 0),
+    ],
+)
+def test_volumes_with_channels_first_are_read_as_they_lie(x_shape, w_shape, padding):
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(shape, np.float32) for shape in (x_shape, w_shape))
+
+    def convolve(x, w):
+        return nn.conv3d(x, w, padding=padding)
+
+    gradients = gl.grad(lambda x, w: (convolve(x, w) ** 2).sum(), argnums=(0, 1))
+    for function in (convolve, gradients):
+        graph = gl.trace(function, x, w)
+        got = gl.compile(function)(x, w)
+        expected = gl.interpret(graph, x, w)
+        for a, b in zip(got if isinstance(got, tuple) else (got,), expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * np.abs(b).max())
