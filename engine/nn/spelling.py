@@ -59,12 +59,12 @@ def torch_arguments(function: Callable[P, R]) -> Callable[P, R]:
         if reduction < len(args) and isinstance(args[reduction], str):
             return cast("Callable[..., R]", call)(args[0], **dict(zip(current[1:], args[1:])), **kwargs)
         for name in [name for name in kwargs if name not in own]:
-            drop_torch_argument(_name_of(function), kwargs, name)
+            drop_torch_argument(_name_of(function, args), kwargs, name)
             if name in kwargs and not takes_any:
                 what = type(args[0]).__name__ if function.__name__ == "__init__" else function.__name__
                 raise unknown_keyword(what, name, known)
         for place, name in never_taken:
-            _check_default(_name_of(function), name, args[place] if place < len(args) else kwargs.get(name))
+            _check_default(_name_of(function, args), name, args[place] if place < len(args) else kwargs.get(name))
         if "dtype" in kwargs and kwargs["dtype"] is None:
             del kwargs["dtype"]  # torch's default, and NumPy's float64
         try:
@@ -77,7 +77,7 @@ def torch_arguments(function: Callable[P, R]) -> Callable[P, R]:
         if in_place is not None and (args[in_place] if in_place < len(args) else kwargs.get("inplace")):
             given = args[0] if args else kwargs["input"]
             if function.__name__ != "__init__":
-                return cast(R, written_in_place(_name_of(function), given, result))
+                return cast(R, written_in_place(_name_of(function, args), given, result))
             cast(Any, given).inplace = True
         return result
 
@@ -116,6 +116,6 @@ def axis_in(ndim: int, axis: Any, dim: Any, default: Any) -> Any:
     return () if ndim == 0 and isinstance(chosen, int) and chosen in (0, -1) else chosen
 
 
-def _name_of(function: Callable[..., Any]) -> str:
-    name = function.__qualname__
-    return f"nn.{name.removesuffix('.__init__')}"
+def _name_of(function: Callable[..., Any], args: tuple[Any, ...]) -> str:
+    """The name under which a user calls this; of an `__init__`, that of what is made, not of its base class."""
+    return f"nn.{type(args[0]).__name__ if function.__name__ == '__init__' else function.__qualname__}"

@@ -29,7 +29,8 @@ def retold(init: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
         given = {}
     shown = ", ".join(f"{name}={reprlib.repr(value)}" for name, value in list(given.items())[1:])
     kind = ValueError if isinstance(error, ValueError) else TypeError
-    return kind(located(f"{made.__name__}({shown}) cannot be made: {error}"))
+    why = str(error).replace(f"{init.__qualname__}()", made.__name__)  # it may be that of a base class
+    return kind(located(f"{made.__name__}({shown}) cannot be made: {why}"))
 
 
 def _is_told(error: Exception) -> bool:

@@ -67,6 +67,8 @@ def test_what_changes_nothing_is_taken() -> None:
     ("make", "message"),
     [
         (lambda: nn.Linear(3, 4, device="cuda"), r"device='cuda'; leave it away.*target="),  # pyright: ignore
+        (lambda: nn.Conv2d(3, 4, 3, device="cuda"), r"nn\.Conv2d does not take torch's device='cuda'"),  # pyright: ignore
+        (lambda: nn.Conv2d(3, 4), "cannot be made: Conv2d missing 1 required .*'kernel_size'"),  # pyright: ignore
         (lambda: F.mse_loss(X, X, size_average=True), r"write reduction='mean'"),  # pyright: ignore
         (lambda: F.mse_loss(X, X, reduce=False), r"reduce=False; write reduction='mean', 'sum' or 'none'"),  # pyright: ignore
         (lambda: nn.Embedding(4, 2, max_norm=1.0), "scale the weight"),  # pyright: ignore
