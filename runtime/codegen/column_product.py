@@ -21,7 +21,7 @@ import numpy as np
 from llvmlite import ir
 
 from .intrinsics import array_f32, array_f64
-from .lanes import lanes_below, transposed
+from .lanes import lanes_below, shuffled, store_or_add, transposed
 from .natives import INT, WORD, counted_loop, declared, native, stack_slot
 
 
@@ -96,7 +96,7 @@ def column_product(
         def repeat(address: Any) -> Any:
             value = builder.load(builder.inttoptr(address, element.as_pointer()))
             value = builder.insert_element(nothing, value, INT(0))
-            return builder.shuffle_vector(value, nothing, ir.Constant(ir.VectorType(INT, lanes), [0] * lanes))
+            return shuffled(builder, value, nothing, [0] * lanes)
 
         def add(v: int, of_term: Any, of_b: Any) -> None:
             """A term of a vector of rows, to their sums. LLVM holds the slots in registers."""
@@ -138,23 +138,14 @@ def column_product(
                             add(v, value, term_of(of_b, i))
 
         adds = builder.icmp_signed("!=", accumulate, WORD(0))
-        shown = ir.VectorType(element, columns)
-        first = ir.Constant(ir.VectorType(INT, columns), list(range(columns)))
         for v in range(vectors):
             sums = [builder.load(slot) for slot in slots[v]] + [nothing] * (lanes - columns)
             for i, value in enumerate(transposed(builder, sums)):
                 row = lanes * v + i
                 there = ir.IntType(1)(1) if whole else builder.icmp_signed("<", WORD(row), rows)
                 with builder.if_then(there):
-                    target = builder.inttoptr(builder.add(c, times(c_row, row)), shown.as_pointer())
-                    value = builder.shuffle_vector(value, nothing, first)
-                    with builder.if_else(adds) as (then, otherwise):
-                        with then:
-                            before = builder.load(target)
-                            before.align = itemsize
-                            builder.store(builder.fadd(before, value), target).align = itemsize
-                        with otherwise:
-                            builder.store(value, target).align = itemsize
+                    shown = shuffled(builder, value, nothing, range(columns))
+                    store_or_add(builder, builder.add(c, times(c_row, row)), shown, adds, itemsize)
 
     array = array_f32 if dtype == "f32" else array_f64
     product = plain_column_product(array, itemsize, lanes * vectors, columns, whole, turned)

@@ -26,6 +26,18 @@ def shuffled(builder: Any, x: Any, y: Any, order: Sequence[int]) -> Any:
     return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(INT, len(order)), list(order)))
 
 
+def store_or_add(builder: Any, address: Any, value: Any, adds: Any, itemsize: int) -> None:
+    """Stores a vector of elements of `itemsize` bytes at an address, or adds it to what is there if `adds`, a bit."""
+    target = builder.inttoptr(address, value.type.as_pointer())
+    with builder.if_else(adds) as (then, otherwise):
+        with then:
+            before = builder.load(target)
+            before.align = itemsize
+            builder.store(builder.fadd(before, value), target).align = itemsize
+        with otherwise:
+            builder.store(value, target).align = itemsize
+
+
 def lanes_below(builder: Any, limit: Any, lanes: int) -> Any:
     """The mask of the lanes whose number is below `limit`, a word."""
     wide = ir.VectorType(WORD, lanes)

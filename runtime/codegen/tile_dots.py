@@ -22,7 +22,7 @@ import numpy as np
 from llvmlite import ir
 
 from .intrinsics import array_f32, array_f64
-from .lanes import lanes_below, shuffled
+from .lanes import lanes_below, shuffled, store_or_add
 from .natives import INT, WORD, counted_loop, declared, native, stack_slot
 
 
@@ -107,18 +107,10 @@ def tile_dots(dtype: str, lanes: int, rows: int, columns: int, interleaved: bool
             last = builder.mul(whole, WORD(lanes * itemsize))
             add(last, lambda address, s: load_left(address, in_b[s]), lambda address: load_left(address, exists))
         adds = builder.icmp_signed("!=", accumulate, WORD(0))
-        shown = ir.VectorType(element, columns)
         totals_of_all = _lane_sums(builder, [builder.load(slot) for slot in slots], lanes)
         for r in range(rows):
             totals = _neighbours(builder, totals_of_all, r * columns, columns)
-            target = builder.inttoptr(builder.add(c, builder.mul(c_row, WORD(r))), shown.as_pointer())
-            with builder.if_else(adds) as (then, otherwise):
-                with then:
-                    before = builder.load(target)
-                    before.align = itemsize
-                    builder.store(builder.fadd(before, totals), target).align = itemsize
-                with otherwise:
-                    builder.store(totals, target).align = itemsize
+            store_or_add(builder, builder.add(c, builder.mul(c_row, WORD(r))), totals, adds, itemsize)
 
     array = array_f32 if dtype == "f32" else array_f64
     dots = plain_tile_dots(array, itemsize, rows, columns, interleaved)
